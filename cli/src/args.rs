@@ -1,0 +1,179 @@
+//! What a person may type. Types only; what happens is in `commands`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skein_common::RunId;
+use skein_common::agent::{RunnerKind, Simulation};
+use std::path::PathBuf;
+
+/// Runs JavaScript workflows that start many agents, and loses nothing when something dies.
+#[derive(Debug, Parser)]
+#[command(name = "skein", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where runs are kept [default: the platform's state directory].
+    #[arg(long, global = true, env = "SKEIN_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// One JSON object (or one a line) on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no report; results and errors only.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// More of the log on standard error; twice for all of it.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a workflow and follow it to its end; prints the result
+    Run(RunArgs),
+    /// Continue an interrupted run where its journal ends
+    Resume(RunName),
+    /// Parse and lint scripts; no agent starts
+    Check(CheckArgs),
+    /// Make a sample fleet of servers in a temporary folder and find its planted fault
+    Demo(DemoArgs),
+    /// List runs, newest first
+    Runs(RunsArgs),
+    /// Show one run: status, phases, agents, tokens, failures
+    Show(RunName),
+    /// Print the result of a run that has ended
+    Result(RunName),
+    /// List the agents of a run
+    Agents(RunName),
+    /// Show one agent of a run: prompt, attempts, output
+    Agent(AgentArgs),
+    /// Print the log lines and failures of a run
+    Logs(RunName),
+    /// Print the script of a run, byte for byte
+    Script(RunName),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skein run examples/repo-headings/repo-headings.js --yes --args '{\"dir\":\"docs\"}'
+  skein run review.js --yes --runner command --command 'sh review.sh' the text becomes args
+  skein run plan.js --dry-run")]
+pub struct RunArgs {
+    /// The script.
+    #[arg(value_name = "FILE")]
+    pub script: PathBuf,
+    /// Becomes `args` when --args is not given; text that is a JSON object or array is parsed.
+    #[arg(value_name = "TEXT", trailing_var_arg = true, conflicts_with = "args")]
+    pub text: Vec<String>,
+    /// `args` as JSON, from a file, or from standard input.
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub args: Option<String>,
+    /// Start without asking.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Tokens the run may use, such as 230k or 1.5m.
+    #[arg(long, value_name = "TOKENS")]
+    pub budget: Option<String>,
+    /// Model of agents that name none.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Agents at the same time, 1 to 256 [default: 16].
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// Agents in all, 1 to 100000 [default: 1000].
+    #[arg(long, value_name = "N")]
+    pub max_agents: Option<u32>,
+    /// Unknown agent options throw, and a degraded run exits with 6.
+    #[arg(long)]
+    pub strict: bool,
+    /// Time the whole run may take, such as 30m.
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Runner of agents whose type names none.
+    #[arg(long, value_enum)]
+    pub runner: Option<Runner>,
+    /// With --runner command: the program that every agent without a type runs.
+    #[arg(long, value_name = "PROG ARG…")]
+    pub command: Option<String>,
+    /// With --runner simulated: latency=5ms,jitter=2ms,fail=0.01,tokens=110.
+    #[arg(long, value_name = "SETTINGS")]
+    pub simulate: Option<Simulation>,
+    /// Run the script with simulated agents and report what it would start; nothing is kept or spent.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The runners of [`RunnerKind`] as words of the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Runner {
+    Llm,
+    Cli,
+    Command,
+    Simulated,
+}
+
+impl From<Runner> for RunnerKind {
+    fn from(runner: Runner) -> RunnerKind {
+        match runner {
+            Runner::Llm => RunnerKind::Llm,
+            Runner::Cli => RunnerKind::Cli,
+            Runner::Command => RunnerKind::Command,
+            Runner::Simulated => RunnerKind::Simulated,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein check workflows/*.js")]
+pub struct CheckArgs {
+    #[arg(required = true, value_name = "FILE")]
+    pub scripts: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein demo --seed 3")]
+pub struct DemoArgs {
+    /// Which fleet to make; 1 is the one of the documentation.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// nginx hosts in the fleet.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(4..=1000))]
+    pub hosts: u32,
+    /// Keep the fleet, and say where it is.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein runs --json | jq -r '.[].run'")]
+pub struct RunsArgs {
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein show wf_01kb3v9m5c7w8t3xq2r4y6z8a0      (`skein runs` lists the ids)")]
+pub struct RunName {
+    #[arg(value_name = "RUN")]
+    pub run: RunId,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
+pub struct AgentArgs {
+    #[arg(value_name = "RUN")]
+    pub run: RunId,
+    /// The agent's number, as `skein agents RUN` lists it.
+    #[arg(value_name = "N")]
+    pub agent: u32,
+}

@@ -1,0 +1,10 @@
+//! One file a command.
+
+pub mod agents;
+pub mod check;
+pub mod demo;
+pub mod logs;
+pub mod resume;
+pub mod run;
+pub mod runs;
+pub mod show;

@@ -1,0 +1,79 @@
+//! `skein run`: start a workflow and follow it to its end.
+
+use crate::args::{Global, RunArgs};
+use crate::exit::{Code, usage};
+use crate::launch::{self, Launch};
+use crate::output::{self, printable};
+use crate::session::{Session, this_program};
+use crate::settings::{Settings, store_dir};
+use anyhow::Context as _;
+use skein_common::script::{Loaded, ScriptError};
+use skein_script::{HostPool, LoadError};
+use std::io::{BufRead, IsTerminal, Write as _};
+
+/// Starts, follows, reports.
+///
+/// # Errors
+/// The run cannot be started, or did not end.
+pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
+    let launch = launch::prepare(&args)?;
+    for warning in &launch.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    if !args.dry_run && !args.yes && !confirmed(&launch).await? {
+        output::note("not started");
+        return Ok(Code::Completed);
+    }
+    if args.dry_run {
+        let store = tempfile::tempdir().context("no place for a dry run")?;
+        return start(global, store.path(), launch, args.strict).await;
+    }
+    start(global, &store_dir(global.store.as_ref())?, launch, args.strict).await
+}
+
+async fn start(global: &Global, store: &std::path::Path, launch: Launch, strict: bool) -> anyhow::Result<Code> {
+    let session = Session::start(store).await?;
+    let run = session.submit(launch.spec).await?;
+    session.follow(global, &run).await?.report(global, strict)
+}
+
+/// What will run, and whether the person wants it (U2).
+async fn confirmed(launch: &Launch) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() || !output::stderr_is_terminal() {
+        return Err(usage("a run is confirmed on a terminal; add --yes to start it without asking"));
+    }
+    let hosts = HostPool::start(this_program()?).await.context("cannot start the script host")?;
+    match hosts.check(&launch.source, &Settings::from_environment()?.host_limits).await {
+        Ok(loaded) => ask(launch, &loaded),
+        // The run itself will say what is wrong with it, and keep it (R2).
+        Err(LoadError::Script(ScriptError { .. })) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn ask(launch: &Launch, loaded: &Loaded) -> anyhow::Result<bool> {
+    loop {
+        output::note(&format!("{}: {}", printable(&loaded.meta.name), printable(&loaded.meta.description)));
+        for phase in &loaded.meta.phases {
+            let detail = phase.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            output::note(&format!("  {}{}", printable(&phase.title), printable(&detail)));
+        }
+        if let Some(budget) = launch.spec.budget {
+            output::note(&format!("  budget {budget} tokens"));
+        }
+        let mut stderr = std::io::stderr().lock();
+        write!(stderr, "Run it? [y]es, [v]iew the script, [n]o: ")?;
+        stderr.flush()?;
+        drop(stderr);
+        let mut answer = String::new();
+        if std::io::stdin().lock().read_line(&mut answer)? == 0 {
+            return Ok(false);
+        }
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => return Ok(true),
+            "n" | "no" | "" => return Ok(false),
+            "v" | "view" => output::note(&printable(&launch.source)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Launch: what a person typed becomes a [`RunSpec`], or an error that says what to type instead.
+
+use crate::args::RunArgs;
+use crate::exit::usage;
+use crate::settings::home_dir;
+use anyhow::Context as _;
+use serde_json::Value;
+use skein_common::Payload;
+use skein_common::agent::RunnerKind;
+use skein_common::config::parse_duration_ms;
+use skein_common::run::{RunLimits, RunSpec};
+use std::io::Read;
+use std::path::Path;
+
+/// `args` may be so deep (C11), and the definitions of a run so large (R2a).
+const ARGS_DEPTH_MAX: usize = 100;
+const DEFINITIONS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A run as it will be submitted, and what to tell the person about it.
+#[derive(Debug)]
+pub struct Launch {
+    pub spec: RunSpec,
+    pub source: String,
+    pub warnings: Vec<String>,
+}
+
+/// Reads everything a run is made from.
+///
+/// # Errors
+/// A file cannot be read, or an argument cannot be what it is.
+pub fn prepare(args: &RunArgs) -> anyhow::Result<Launch> {
+    let source = read_script(&args.script)?;
+    let (script_args, args_parsed_from_text) = read_args(args)?;
+    let script_path = std::path::absolute(&args.script)?;
+    let script_dir = script_path.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let project_dir = std::env::current_dir().context("the current directory is gone")?;
+    let found = skein_worker::definition::discover(&script_dir, &project_dir, home_dir().as_deref());
+    let definitions_bytes: usize = found.definitions.iter().map(|definition| definition.body.len()).sum();
+    if definitions_bytes > DEFINITIONS_BYTES_MAX {
+        return Err(usage(format!("the agent definitions have {definitions_bytes} bytes; the limit is 4 MiB")));
+    }
+    let defaults = RunLimits::default();
+    let limits = RunLimits {
+        concurrency: args.concurrency.unwrap_or(defaults.concurrency),
+        agents_max: args.max_agents.unwrap_or(defaults.agents_max),
+    };
+    limits.check().map_err(usage)?;
+    let command = read_command(args)?;
+    let runner = args.runner.map(RunnerKind::from).or(command.as_ref().map(|_| RunnerKind::Command));
+    let spec = RunSpec {
+        script: Payload::text(source.clone()),
+        origin: args.script.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        args: script_args.map(Payload::json),
+        args_parsed_from_text,
+        limits,
+        budget: args.budget.as_deref().map(parse_tokens).transpose()?,
+        budget_unit: skein_common::run::BudgetUnit::default(),
+        runner,
+        command,
+        model: args.model.clone(),
+        simulation: args.simulate.unwrap_or_default(),
+        definitions: found.definitions,
+        strict: args.strict,
+        dry_run: args.dry_run,
+        timeout_ms: args.timeout.as_deref().map(parse_timeout).transpose()?,
+        seed: rand::random(),
+        project_dir: project_dir.to_string_lossy().into_owned(),
+        parent: None,
+    };
+    Ok(Launch { spec, source, warnings: found.warnings })
+}
+
+/// The script's text; it must be UTF-8, since it is kept byte for byte.
+///
+/// # Errors
+/// It cannot be read or is not text.
+pub fn read_script(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    String::from_utf8(bytes).map_err(|_| usage(format!("{} is not UTF-8 text", path.display())))
+}
+
+/// `args` as JSON text, and whether it came as text that was parsed (C37).
+fn read_args(args: &RunArgs) -> anyhow::Result<(Option<String>, bool)> {
+    if let Some(flag) = &args.args {
+        let text = match flag.strip_prefix('@') {
+            Some(path) => std::fs::read_to_string(path).map_err(|error| usage(format!("--args @{path}: {error}")))?,
+            None if flag == "-" => read_stdin()?,
+            None => flag.clone(),
+        };
+        check_json(&text)?;
+        return Ok((Some(text), false));
+    }
+    if args.text.is_empty() {
+        return Ok((None, false));
+    }
+    let text = args.text.join(" ");
+    let parsed = serde_json::from_str::<Value>(&text).is_ok_and(|value| value.is_object() || value.is_array());
+    if parsed {
+        check_json(&text)?;
+        return Ok((Some(text), true));
+    }
+    Ok((Some(Value::String(text).to_string()), false))
+}
+
+fn read_stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|error| usage(format!("--args -: {error}")))?;
+    Ok(text)
+}
+
+fn check_json(text: &str) -> anyhow::Result<()> {
+    if json_depth(text) > ARGS_DEPTH_MAX {
+        return Err(usage(format!("--args is nested deeper than {ARGS_DEPTH_MAX}")));
+    }
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|error| usage(format!("--args is not JSON: {error}; quote it for your shell, or use --args @FILE")))
+}
+
+/// Nesting of brackets outside strings.
+fn json_depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn read_command(args: &RunArgs) -> anyhow::Result<Option<Vec<String>>> {
+    let Some(text) = &args.command else { return Ok(None) };
+    let words = shell_words::split(text).map_err(|error| usage(format!("--command: {error}")))?;
+    if words.is_empty() {
+        return Err(usage("--command is empty: give a program, such as --command 'sh review.sh'"));
+    }
+    Ok(Some(words))
+}
+
+/// `230k`, `1.5m` or a plain number of tokens.
+///
+/// # Errors
+/// It is none of these.
+pub fn parse_tokens(text: &str) -> anyhow::Result<u64> {
+    let bad = || usage(format!("--budget {text}: write a number of tokens such as 500000, 230k or 1.5m"));
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, factor) = match lower.as_bytes().last() {
+        Some(b'k') => (&lower[..lower.len() - 1], 1_000),
+        Some(b'm') => (&lower[..lower.len() - 1], 1_000_000),
+        _ => (lower.as_str(), 1),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) || fraction.len() > 3 {
+        return Err(bad());
+    }
+    let thousandths = format!("{whole}{fraction:0<3}").parse::<u64>().map_err(|_| bad())?;
+    let tokens = thousandths.checked_mul(factor).map(|tokens| tokens / 1000).ok_or_else(bad)?;
+    if tokens == 0 { Err(bad()) } else { Ok(tokens) }
+}
+
+fn parse_timeout(text: &str) -> anyhow::Result<u64> {
+    parse_duration_ms(text)
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| usage(format!("--timeout {text}: write such as 30m, 90s or 500ms")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_read_in_thousands_and_millions() {
+        for (text, tokens) in [("230k", 230_000), ("1.5m", 1_500_000), ("20K", 20_000), ("77", 77), ("0.5k", 500)] {
+            assert_eq!(parse_tokens(text).expect(text), tokens);
+        }
+        for bad in ["", "k", "-5k", "1e6", "ten", "0", "1.2345m"] {
+            assert!(parse_tokens(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn c37_depth_is_counted_outside_strings_only() {
+        assert_eq!(json_depth(r#"{"a":["[[[[\"[[["]}"#), 2);
+        assert!(check_json(&("[".repeat(101) + &"]".repeat(101))).is_err());
+        assert!(check_json(&("[".repeat(100) + &"]".repeat(100))).is_ok());
+    }
+}

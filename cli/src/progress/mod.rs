@@ -1,0 +1,84 @@
+//! Progress of a run while it runs: a block that redraws itself on a terminal, plain lines elsewhere.
+
+mod lines;
+mod terminal;
+
+use crate::args::Global;
+use crate::output;
+use lines::Lines;
+use skein_common::view::RunView;
+use skein_coordinator::{WatchItem, Watcher};
+use std::time::Duration;
+use terminal::Block;
+
+/// The clock of the block ticks this often even when nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Shows one run.
+pub struct Progress {
+    watcher: Option<Watcher>,
+    screen: Screen,
+}
+
+enum Screen {
+    Nothing,
+    Block(Block),
+    Lines(Lines),
+}
+
+impl Progress {
+    /// Chooses the way to show it: nothing when quiet, a block for a person, lines for a file.
+    pub fn start(global: &Global, watcher: Watcher) -> Progress {
+        let screen = if global.quiet {
+            Screen::Nothing
+        } else if output::stderr_is_terminal() {
+            Screen::Block(Block::new())
+        } else {
+            Screen::Lines(Lines::default())
+        };
+        Progress { watcher: Some(watcher), screen }
+    }
+
+    /// Waits for something to show and shows it. Never ends the caller's loop by itself.
+    pub async fn show_next(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return std::future::pending().await };
+        match tokio::time::timeout(TICK, watcher.next()).await {
+            Ok(Some(item)) => self.show(item),
+            Ok(None) => self.watcher = None,
+            Err(_quiet) => {
+                if let Screen::Block(block) = &mut self.screen {
+                    block.tick();
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, item: WatchItem) {
+        match item {
+            WatchItem::View { json } => {
+                let Ok(view) = serde_json::from_str::<RunView>(&json) else { return };
+                match &mut self.screen {
+                    Screen::Nothing => {}
+                    Screen::Block(block) => block.view(view),
+                    Screen::Lines(lines) => lines.view(&view),
+                }
+            }
+            WatchItem::Event { event, .. } => {
+                let Some(line) = crate::commands::logs::line_of(&event) else { return };
+                match &mut self.screen {
+                    Screen::Nothing => {}
+                    Screen::Block(block) => block.line(&line),
+                    Screen::Lines(_) => output::note(&line),
+                }
+            }
+            WatchItem::Missed { .. } => {}
+        }
+    }
+
+    /// Leaves the screen as the report wants it.
+    pub fn finish(&mut self) {
+        if let Screen::Block(block) = &mut self.screen {
+            block.clear();
+        }
+    }
+}

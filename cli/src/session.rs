@@ -1,0 +1,177 @@
+//! Session: coordinator, worker and store in this one process, and one run followed to its end.
+
+use crate::args::Global;
+use crate::exit::{self, Code, usage};
+use crate::output;
+use crate::progress::Progress;
+use crate::report;
+use crate::settings::{Settings, store_dir};
+use anyhow::Context as _;
+use skein_backend::embedded::Store;
+use skein_common::run::RunSpec;
+use skein_common::view::RunView;
+use skein_common::{RunId, WorkerId};
+use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
+use skein_script::HostPool;
+use skein_worker::{WorkerConfig, WorkerHandle};
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The whole system in one process.
+pub struct Session {
+    coordinator: Coordinator,
+    worker: WorkerHandle,
+}
+
+/// What a followed run came to.
+enum Followed {
+    Outcome(RunOutcome),
+    Signal(Code),
+}
+
+/// A run that ended, or the exit code of a process that was told to leave it.
+pub enum Concluded {
+    Ended(Box<RunView>),
+    Left(Code),
+}
+
+impl Concluded {
+    /// Prints result and report; the exit code is the run's.
+    ///
+    /// # Errors
+    /// Nothing that is ours.
+    pub fn report(self, global: &Global, strict: bool) -> anyhow::Result<Code> {
+        match self {
+            Concluded::Ended(view) => {
+                report::finished(global, &view)?;
+                Ok(exit::code_of_run(&view, strict))
+            }
+            Concluded::Left(code) => Ok(code),
+        }
+    }
+}
+
+impl Session {
+    /// Starts everything on this store.
+    ///
+    /// # Errors
+    /// The store cannot be opened or a child process not started.
+    pub async fn start(store_dir: &Path) -> anyhow::Result<Session> {
+        let settings = Settings::from_environment()?;
+        let store = Store::open(store_dir)?;
+        let executable = this_program()?;
+        let hosts = HostPool::start(executable.clone()).await.context("cannot start the script host")?;
+        let coordinator = Coordinator::start(CoordinatorConfig {
+            ports: store.ports(),
+            hosts,
+            host_limits: settings.host_limits,
+            settings: settings.coordinator,
+            owner: format!("process {}", std::process::id()),
+        });
+        let worker = skein_worker::start(WorkerConfig {
+            ports: store.ports(),
+            id: WorkerId(format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>())),
+            settings: settings.worker,
+            executable,
+            attempts_dir: store.runs_dir(),
+            root: None,
+            pools: vec![String::from("default")],
+            hosts: Vec::new(),
+        })
+        .await
+        .context("cannot start the worker")?;
+        Ok(Session { coordinator, worker })
+    }
+
+    /// Stores a new run and gives its id.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn submit(&self, spec: RunSpec) -> anyhow::Result<RunId> {
+        Ok(self.coordinator.submit(spec).await?)
+    }
+
+    /// Runs a stored run to its end and shows it while it runs; then nothing of this session is left.
+    ///
+    /// # Errors
+    /// The run cannot be taken up here, or could not go on.
+    pub async fn follow(self, global: &Global, run: &RunId) -> anyhow::Result<Concluded> {
+        let mut progress = Progress::start(global, self.coordinator.watch(run));
+        let followed = self.until_end_or_signal(run, &mut progress).await;
+        progress.finish();
+        self.coordinator.shutdown().await;
+        self.worker.stop().await;
+        match followed? {
+            Followed::Outcome(RunOutcome::Ended(view)) => Ok(Concluded::Ended(view)),
+            Followed::Outcome(RunOutcome::Interrupted { reason }) => {
+                anyhow::bail!("{run} did not end: {reason}\nnothing is lost; continue it with: skein resume {run}")
+            }
+            Followed::Signal(code) => {
+                output::note(&format!("interrupted; nothing is lost. Continue with: skein resume {run}"));
+                Ok(Concluded::Left(code))
+            }
+        }
+    }
+
+    async fn until_end_or_signal(&self, run: &RunId, progress: &mut Progress) -> anyhow::Result<Followed> {
+        let mut signals = Signals::new()?;
+        let mut end = std::pin::pin!(self.coordinator.run_to_its_end(run.clone()));
+        loop {
+            tokio::select! {
+                outcome = &mut end => return Ok(Followed::Outcome(outcome)),
+                code = signals.next() => return Ok(Followed::Signal(code)),
+                () = progress.show_next() => {}
+            }
+        }
+    }
+}
+
+/// The ways a person or a system asks this process to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Code {
+        tokio::select! {
+            _ = self.interrupt.recv() => Code::Interrupted,
+            _ = self.terminate.recv() => Code::Terminated,
+            _ = self.hang_up.recv() => Code::Terminated,
+        }
+    }
+}
+
+/// This program's file, for the child processes it makes of itself. The link of the system is used, so that a
+/// replaced or deleted file changes nothing for a process that runs.
+///
+/// # Errors
+/// The system does not say.
+pub fn this_program() -> anyhow::Result<PathBuf> {
+    let link = PathBuf::from("/proc/self/exe");
+    if link.exists() { Ok(link) } else { std::env::current_exe().context("cannot find this program's file") }
+}
+
+/// The store a person named or the default one, for reading.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn existing_store(global: &Global) -> anyhow::Result<Store> {
+    let dir = store_dir(global.store.as_ref())?;
+    Store::open_existing(&dir).map_err(|error| match error {
+        skein_backend::embedded::OpenError::NotFound { .. } => usage(format!(
+            "there are no runs in {}: start one with `skein run`, or name a store with --store",
+            dir.display()
+        )),
+        other => other.into(),
+    })
+}

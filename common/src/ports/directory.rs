@@ -1,0 +1,29 @@
+//! Directory: small named records that everybody may list, such as the index of runs.
+
+use super::BoxError;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Small named records in named tables (`runs`, `workers`).
+///
+/// Contract:
+/// - `put` replaces; `get` gives the newest; `list` gives all keys and values of a table in key order.
+/// - A table or key nobody put is empty, not an error. `remove` of nothing succeeds.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    async fn put(&self, table: &str, key: &str, value: Bytes) -> Result<(), DirectoryError>;
+    async fn get(&self, table: &str, key: &str) -> Result<Option<Bytes>, DirectoryError>;
+    async fn list(&self, table: &str) -> Result<Vec<(String, Bytes)>, DirectoryError>;
+    async fn remove(&self, table: &str, key: &str) -> Result<(), DirectoryError>;
+}
+
+/// What a caller of [`Directory`] can do something about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    #[error("directory unavailable: {source}")]
+    Unavailable {
+        #[source]
+        source: BoxError,
+    },
+}

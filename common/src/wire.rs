@@ -1,0 +1,170 @@
+//! Messages between coordinators and workers. They grow by optional fields only (invariant 8).
+
+use crate::agent::{AgentDefinition, Cause, RunnerKind, Simulation, Usage};
+use crate::payload::Payload;
+use crate::{AgentNumber, AttemptNumber, AttemptToken, Epoch, RunId, WorkerId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Names one try of one agent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptRef {
+    pub run: RunId,
+    pub agent: AgentNumber,
+    pub attempt: AttemptNumber,
+}
+
+/// One attempt to carry out. Sent by: Run, through Tasks. Answered by a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub attempt: AttemptRef,
+    pub epoch: Epoch,
+    pub runner: RunnerKind,
+    pub prompt: Payload,
+    #[serde(default)]
+    pub schema: Option<Payload>,
+    pub label: String,
+    #[serde(default)]
+    pub phase: Option<String>,
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default)]
+    pub host: Option<String>,
+    #[serde(default)]
+    pub definition: Option<AgentDefinition>,
+    /// The program, when the run names one for agents without a type.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// The run's `args`.
+    #[serde(default)]
+    pub args: Option<Payload>,
+    /// Absolute.
+    pub project_dir: String,
+    #[serde(default)]
+    pub simulation: Simulation,
+    /// Time this attempt may take.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// Asks the owner of a run whether an attempt may start. Sent by: Link. Answered by [`ClaimAnswer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub attempt: AttemptRef,
+    pub worker: WorkerId,
+}
+
+/// The owner's answer to a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum ClaimAnswer {
+    /// Start it. The token goes into every later message; without an answer to a heartbeat for
+    /// `deadline_ms` the worker ends the attempt.
+    Go { token: AttemptToken, epoch: Epoch, deadline_ms: u64 },
+    /// Somebody else has it, it ended, or the run is not here: drop the task.
+    Gone,
+}
+
+/// Names all attempts of a worker every few seconds. Sent by: Link. Answered by [`HeartbeatAnswer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub worker: WorkerId,
+    pub attempts: Vec<RunningAttempt>,
+}
+
+/// One entry of a [`Heartbeat`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningAttempt {
+    pub attempt: AttemptRef,
+    pub token: AttemptToken,
+}
+
+/// What the owner says to each attempt of a [`Heartbeat`]; one it does not name is not extended.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    pub extended: Vec<AttemptRef>,
+    /// To be ended at once: older, answered, or cancelled.
+    pub gone: Vec<AttemptRef>,
+}
+
+/// A request from a worker to the owner of runs, over the Control port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum WorkerRequest {
+    Claim(Claim),
+    Heartbeat(Heartbeat),
+}
+
+/// The answer to a [`WorkerRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer_to", rename_all = "snake_case")]
+pub enum OwnerAnswer {
+    Claim(ClaimAnswer),
+    Heartbeat(HeartbeatAnswer),
+}
+
+/// Tells every worker to end attempts. Sent by: Run, as a broadcast over Control.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    pub run: RunId,
+    pub epoch: Epoch,
+    /// One attempt of the run, or all of them.
+    #[serde(default)]
+    pub attempt: Option<AttemptRef>,
+}
+
+/// How an attempt ended. Sent by: Attempt, through Results until it is acknowledged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptReport {
+    pub attempt: AttemptRef,
+    pub token: AttemptToken,
+    pub worker: WorkerId,
+    pub end: AttemptEnd,
+    #[serde(default)]
+    pub usage: Usage,
+    /// Things worth a line in the record, such as replaced invalid UTF-8.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    pub elapsed_ms: u64,
+}
+
+/// The end of one attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum AttemptEnd {
+    /// Text, or JSON that fits the schema.
+    Done { value: Payload },
+    Failed {
+        cause: Cause,
+        /// A word or two such as `exit 3`.
+        #[serde(default)]
+        detail: Option<String>,
+        /// What people should read, such as the last lines of standard error.
+        message: String,
+        /// Exit 75, a lost worker, a provider that asks to come back (C23).
+        #[serde(default)]
+        retryable: bool,
+    },
+    /// Cancelled by its owner; nothing follows from it.
+    Cancelled,
+}
+
+/// Encodes a message for a port: MessagePack with named fields.
+///
+/// # Errors
+/// The type cannot be represented; none of ours cannot.
+pub fn encode<T: Serialize>(message: &T) -> Result<bytes::Bytes, WireError> {
+    rmp_serde::to_vec_named(message).map(bytes::Bytes::from).map_err(|e| WireError(e.to_string()))
+}
+
+/// Decodes a message that came over a port; the sender is not trusted.
+///
+/// # Errors
+/// The bytes are no message of this type.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    rmp_serde::from_slice(bytes).map_err(|e| WireError(e.to_string()))
+}
+
+/// A message that cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of this version: {0}")]
+pub struct WireError(pub String);

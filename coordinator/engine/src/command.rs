@@ -1,0 +1,55 @@
+//! What a run can be asked to do, and the answer when it will not.
+
+use skein_common::agent::{Cause, Usage};
+use skein_common::script::{Loaded, Op, ScriptError};
+use skein_common::wire::AttemptEnd;
+use skein_common::{AgentNumber, AttemptNumber, Epoch};
+
+/// One thing that happened to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// A coordinator owns it from now on.
+    Begin { epoch: Epoch },
+    /// The script host parsed the script.
+    Load { loaded: Loaded },
+    /// The script does something.
+    Operate { ops: Vec<Op> },
+    /// The script returned; JSON text and warnings for the record.
+    Return { result: String, warnings: Vec<String> },
+    /// The script did not parse, threw, or hit a cap.
+    Fail { error: ScriptError },
+    /// A worker reports the end of an attempt; its token was checked.
+    Report { agent: AgentNumber, attempt: AttemptNumber, end: AttemptEnd, usage: Usage, notes: Vec<String> },
+    /// The worker of an attempt is gone. `ours`: it went down with its coordinator.
+    Lose { agent: AgentNumber, attempt: AttemptNumber, ours: bool },
+    /// No worker can ever take the attempt.
+    Reject { agent: AgentNumber, attempt: AttemptNumber, cause: Cause, detail: String, message: String },
+    /// A timer is due.
+    Fire { call: u32 },
+    /// What was never awaited had its grace (C28).
+    EndGrace,
+    /// Somebody wants it to end.
+    Stop,
+    /// It cannot go on, and the script is not to blame.
+    Abort { kind: String, message: String },
+}
+
+/// Why a command changes nothing. An answer, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the run has ended")]
+    Ended,
+    #[error("attempt {reported} is not the one that runs")]
+    StaleAttempt { reported: AttemptNumber },
+    #[error("the agent does not run")]
+    NotRunning,
+    #[error("the call is not open")]
+    NotOpen,
+    #[error("epoch {offered} is not newer than {current}")]
+    StaleEpoch { offered: Epoch, current: Epoch },
+    #[error("the run is at another stage")]
+    WrongStage,
+    /// A mistake of the engine: the event it decided on does not fit its own state.
+    #[error("the engine contradicts itself: {reason}")]
+    Contradiction { reason: String },
+}

@@ -1,0 +1,111 @@
+//! Effects: what has to happen in the world once an event is in the journal (invariant 1).
+
+use crate::event::{Event, TaskEnd};
+use crate::state::{RunState, Stage};
+use skein_common::agent::Cause;
+use skein_common::script::Outcome;
+use skein_common::{AgentNumber, AttemptNumber, Payload};
+
+/// One thing to do. Doing it twice does no harm: receivers match by run, agent and attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Give the attempt to the workers.
+    Dispatch { agent: AgentNumber, attempt: AttemptNumber },
+    /// Tell the workers to end it.
+    Cancel { agent: AgentNumber, attempt: AttemptNumber },
+    /// Fire the timer at this journal time.
+    StartTimer { call: u32, due_ms: i64 },
+    /// Let what was never awaited run on for its grace.
+    StartGrace,
+    /// The run has ended: tell everybody.
+    Announce,
+}
+
+/// What follows from an event that is in the journal; `state` is the one after it.
+#[must_use]
+pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
+    match event {
+        Event::TaskStarted { agent, attempt, .. } => vec![Effect::Dispatch { agent: *agent, attempt: *attempt }],
+        Event::TaskEnded { agent, end: TaskEnd::Null { cause: Cause::Stopped | Cause::Skipped, .. }, .. } => {
+            let attempt = state.agent(*agent).map_or(0, |agent| agent.attempts);
+            if attempt == 0 { Vec::new() } else { vec![Effect::Cancel { agent: *agent, attempt }] }
+        }
+        Event::TimerSet { call, delay_ms } => {
+            vec![Effect::StartTimer { call: *call, due_ms: at_ms.saturating_add_unsigned(*delay_ms) }]
+        }
+        Event::ScriptReturned { .. } => vec![Effect::StartGrace],
+        Event::RunEnded { .. } => vec![Effect::Announce],
+        Event::RunSubmitted { .. }
+        | Event::EpochBegan { .. }
+        | Event::RunStarted { .. }
+        | Event::Warned { .. }
+        | Event::LogLine { .. }
+        | Event::PhaseEntered { .. }
+        | Event::SlotFailed { .. }
+        | Event::AgentQueued { .. }
+        | Event::AgentRefused { .. }
+        | Event::AttemptEnded { .. }
+        | Event::TaskEnded { .. }
+        | Event::TimerCleared { .. }
+        | Event::TimerFired { .. }
+        | Event::StopRequested {} => Vec::new(),
+    }
+}
+
+/// A call's settlement as the journal holds it; large values still stand by digest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JournalSettlement {
+    pub call: u32,
+    pub outcome: JournalOutcome,
+    pub spent: u64,
+    pub cap_reached: bool,
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JournalOutcome {
+    Value(Payload),
+    /// Known without looking anything up.
+    Plain(Outcome),
+}
+
+/// The settlement that an event is for the script, if it is one. Live and in recovery it is delivered in journal order.
+#[must_use]
+pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> {
+    let (call, outcome, spent, cap_reached) = match event {
+        Event::TaskEnded { agent, end, spent, cap_reached, .. } => {
+            let outcome = match end {
+                TaskEnd::Done { value } => JournalOutcome::Value(value.clone()),
+                TaskEnd::Null { .. } => JournalOutcome::Plain(Outcome::Null),
+            };
+            (state.agent(*agent)?.call, outcome, spent, cap_reached)
+        }
+        Event::AgentRefused { call, name, message, spent, cap_reached, .. } => {
+            let outcome = Outcome::Error { name: name.clone(), message: message.clone() };
+            (*call, JournalOutcome::Plain(outcome), spent, cap_reached)
+        }
+        Event::TimerFired { call, spent, cap_reached } => {
+            (*call, JournalOutcome::Plain(Outcome::Fired), spent, cap_reached)
+        }
+        _ => return None,
+    };
+    Some(JournalSettlement { call, outcome, spent: *spent, cap_reached: *cap_reached })
+}
+
+impl RunState {
+    /// What a new owner has to do again, because it only lived in the old one's memory.
+    #[must_use]
+    pub fn standing_effects(&self) -> Vec<Effect> {
+        let timers = (1u32..).zip(&self.calls).filter_map(|(call, record)| match record {
+            crate::state::CallRecord::Timer { due_ms, open: true, .. } => {
+                Some(Effect::StartTimer { call, due_ms: *due_ms })
+            }
+            _ => None,
+        });
+        match self.stage {
+            Stage::Running => timers.collect(),
+            Stage::Returned => vec![Effect::StartGrace],
+            Stage::Submitted | Stage::Ended(_) => Vec::new(),
+        }
+    }
+}

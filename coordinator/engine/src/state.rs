@@ -1,0 +1,390 @@
+//! The state of a run: a fold of its journal.
+
+use crate::agent::{Agent, AgentState, Ended};
+use crate::budget::Budget;
+use crate::event::{Event, RunError, TaskEnd};
+use crate::phase::Phases;
+use crate::semaphore::{Semaphore, Ticket};
+use skein_common::agent::{Cause, Usage};
+use skein_common::run::{RunSpec, RunStatus};
+use skein_common::script::Meta;
+use skein_common::{AgentNumber, Epoch, Payload};
+use std::collections::BTreeMap;
+
+/// Failure lines a run keeps; the rest is counted (R10).
+pub const FAILURES_KEPT: usize = 10;
+/// Warnings a run keeps; a script that warns more often is told once.
+pub const WARNINGS_KEPT: usize = 100;
+
+/// Where a run is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The script is not loaded yet.
+    Submitted,
+    Running,
+    /// The script returned; agents it never awaited have their grace.
+    Returned,
+    Ended(RunStatus),
+}
+
+/// A call as the journal holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallRecord {
+    Agent { agent: AgentNumber, key: String },
+    Refused { key: String },
+    Timer { delay_ms: u64, due_ms: i64, open: bool },
+}
+
+/// The journal holds an event that cannot follow what stands before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {index} of the journal does not fit: {reason}")]
+pub struct CorruptJournal {
+    pub index: u64,
+    pub reason: String,
+}
+
+/// How often the script did what a replay matches by count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub logs: u32,
+    pub phases: u32,
+    pub slots_failed: u32,
+    pub warnings: u32,
+    pub timers_cleared: u32,
+}
+
+/// Everything the engine knows of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunState {
+    pub spec: RunSpec,
+    pub stage: Stage,
+    pub epoch: Epoch,
+    pub meta: Meta,
+    pub behaviour: u32,
+    /// Index is number - 1.
+    pub agents: Vec<Agent>,
+    /// Index is call id - 1.
+    pub calls: Vec<CallRecord>,
+    pub semaphore: Semaphore,
+    pub budget: Budget,
+    pub phases: Phases,
+    pub counts: Counts,
+    pub failures: Vec<String>,
+    pub failures_total: u32,
+    pub warnings: Vec<String>,
+    /// Calls refused for budget or cap before they became agents.
+    pub refused_calls: u32,
+    pub usage: Usage,
+    pub result: Option<Payload>,
+    pub error: Option<RunError>,
+    pub stop_requested: bool,
+    /// Agents that run now; kept beside `agents` so that nothing walks all of them per event.
+    pub running: BTreeMap<AgentNumber, u32>,
+    pub open_agents: u32,
+    pub epochs_without_settlement: u32,
+    pub submitted_at_ms: i64,
+    pub ended_at_ms: i64,
+    /// Events applied so far.
+    pub events: u64,
+}
+
+impl RunState {
+    /// The state after `RunSubmitted`.
+    #[must_use]
+    pub fn new(spec: RunSpec, at_ms: i64) -> RunState {
+        RunState {
+            semaphore: Semaphore::new(spec.limits.concurrency),
+            budget: Budget::new(spec.budget, spec.budget_unit),
+            stage: Stage::Submitted,
+            epoch: 0,
+            meta: Meta::default(),
+            behaviour: crate::compat::BEHAVIOUR,
+            agents: Vec::new(),
+            calls: Vec::new(),
+            phases: Phases::default(),
+            counts: Counts::default(),
+            failures: Vec::new(),
+            failures_total: 0,
+            warnings: Vec::new(),
+            refused_calls: 0,
+            usage: Usage::default(),
+            result: None,
+            error: None,
+            stop_requested: false,
+            running: BTreeMap::new(),
+            open_agents: 0,
+            epochs_without_settlement: 0,
+            submitted_at_ms: at_ms,
+            ended_at_ms: 0,
+            events: 1,
+            spec,
+        }
+    }
+
+    /// The agent of this number.
+    #[must_use]
+    pub fn agent(&self, number: AgentNumber) -> Option<&Agent> {
+        self.agents.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    }
+
+    /// The call of this id.
+    #[must_use]
+    pub fn call(&self, id: u32) -> Option<&CallRecord> {
+        self.calls.get(usize::try_from(id).ok()?.checked_sub(1)?)
+    }
+
+    /// Whether every accepted call of the run's life is used up (L1).
+    #[must_use]
+    pub fn cap_reached(&self) -> bool {
+        self.agents.len() >= usize::try_from(self.spec.limits.agents_max).unwrap_or(usize::MAX)
+    }
+
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+
+    /// Applies one event: the only way a run changes, live or replayed.
+    ///
+    /// # Errors
+    /// The event cannot follow what was applied before.
+    pub fn apply(&mut self, event: &Event, at_ms: i64) -> Result<(), CorruptJournal> {
+        let index = self.events;
+        self.change(event, at_ms).map_err(|reason| CorruptJournal { index, reason })?;
+        self.events += 1;
+        Ok(())
+    }
+
+    fn change(&mut self, event: &Event, at_ms: i64) -> Result<(), String> {
+        if self.is_ended() {
+            return Err(String::from("the run has ended"));
+        }
+        match event {
+            Event::RunSubmitted { .. } => return Err(String::from("a second RunSubmitted")),
+            Event::EpochBegan { epoch } => {
+                self.epoch = *epoch;
+                self.epochs_without_settlement += 1;
+            }
+            Event::RunStarted { meta, behaviour } => {
+                self.phases = Phases::declared(&meta.phases);
+                self.meta = meta.clone();
+                self.behaviour = *behaviour;
+                self.stage = Stage::Running;
+            }
+            Event::Warned { text, from_script } => {
+                self.counts.warnings += u32::from(*from_script);
+                self.keep_warning(text);
+            }
+            Event::LogLine { from_engine, .. } => self.counts.logs += u32::from(!from_engine),
+            Event::PhaseEntered { title } => {
+                self.counts.phases += 1;
+                self.phases.enter(title);
+            }
+            Event::SlotFailed { place, message, .. } => {
+                self.counts.slots_failed += 1;
+                self.keep_failure(format!("{place} failed: {message}"));
+            }
+            Event::AgentQueued { call, agent, key, spec } => self.queue_agent(*call, *agent, key, spec, at_ms)?,
+            Event::AgentRefused { call, agent, key, limit, .. } => self.refuse_agent(*call, *agent, key, *limit)?,
+            Event::TaskStarted { agent, attempt, permit } => self.start_attempt(*agent, *attempt, *permit, at_ms)?,
+            Event::AttemptEnded { agent, attempt, usage, ours, .. } => {
+                self.end_attempt(*agent, *attempt, usage, *ours)?;
+            }
+            Event::TaskEnded { agent, end, usage, elapsed_ms, .. } => {
+                self.end_agent(*agent, end, usage, *elapsed_ms)?;
+            }
+            Event::TimerSet { call, delay_ms } => {
+                let due_ms = at_ms.saturating_add_unsigned(*delay_ms);
+                self.add_call(*call, CallRecord::Timer { delay_ms: *delay_ms, due_ms, open: true })?;
+            }
+            Event::TimerCleared { call } => {
+                self.counts.timers_cleared += 1;
+                self.close_timer(*call)?;
+            }
+            Event::TimerFired { call, .. } => {
+                self.epochs_without_settlement = 0;
+                self.close_timer(*call)?;
+            }
+            Event::ScriptReturned { result } => {
+                self.result = Some(result.clone());
+                self.stage = Stage::Returned;
+            }
+            Event::StopRequested {} => self.stop_requested = true,
+            Event::RunEnded { status, error } => {
+                self.error.clone_from(error);
+                self.stage = Stage::Ended(*status);
+                self.ended_at_ms = at_ms;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_call(&mut self, id: u32, record: CallRecord) -> Result<(), String> {
+        if usize::try_from(id).ok() != Some(self.calls.len() + 1) {
+            return Err(format!("call {id} after {} calls", self.calls.len()));
+        }
+        self.calls.push(record);
+        Ok(())
+    }
+
+    fn queue_agent(
+        &mut self,
+        call: u32,
+        number: AgentNumber,
+        key: &str,
+        spec: &crate::agent::AgentSpec,
+        at_ms: i64,
+    ) -> Result<(), String> {
+        if usize::try_from(number).ok() != Some(self.agents.len() + 1) {
+            return Err(format!("agent {number} after {} agents", self.agents.len()));
+        }
+        self.add_call(call, CallRecord::Agent { agent: number, key: key.to_owned() })?;
+        self.phases.group(spec.phase.as_deref().unwrap_or(crate::phase::NO_PHASE));
+        self.semaphore.enqueue(Ticket { id: u64::from(number), priority: spec.priority, tenant: 0 });
+        self.open_agents += 1;
+        self.agents.push(Agent {
+            number,
+            call,
+            spec: spec.clone(),
+            state: AgentState::Queued,
+            attempts: 0,
+            losses_of_ours: 0,
+            usage: Usage::default(),
+            queued_at_ms: at_ms,
+            started_at_ms: at_ms,
+            elapsed_ms: 0,
+        });
+        Ok(())
+    }
+
+    fn refuse_agent(&mut self, call: u32, agent: Option<AgentNumber>, key: &str, limit: bool) -> Result<(), String> {
+        self.epochs_without_settlement = 0;
+        let Some(number) = agent else {
+            self.refused_calls += u32::from(limit);
+            return self.add_call(call, CallRecord::Refused { key: key.to_owned() });
+        };
+        let _waited = self.semaphore.withdraw(u64::from(number));
+        self.open_agents = self.open_agents.saturating_sub(1);
+        let agent = self.agent_mut(number)?;
+        if agent.state != AgentState::Queued {
+            return Err(format!("agent {number} was refused at its slot but does not wait"));
+        }
+        agent.state = AgentState::Ended(Ended::Refused);
+        Ok(())
+    }
+
+    fn start_attempt(&mut self, number: AgentNumber, attempt: u32, permit: u64, at_ms: i64) -> Result<(), String> {
+        self.semaphore.grant(u64::from(number), permit).ok_or(format!("agent {number} does not wait for a permit"))?;
+        self.running.insert(number, attempt);
+        let agent = self.agent_mut(number)?;
+        if agent.state != AgentState::Queued || attempt != agent.attempts + 1 {
+            return Err(format!("attempt {attempt} of agent {number} cannot start"));
+        }
+        agent.attempts = attempt;
+        agent.started_at_ms = at_ms;
+        agent.state = AgentState::Running { attempt, permit };
+        Ok(())
+    }
+
+    /// The permit comes back and the agent waits again, at its old place in line.
+    fn end_attempt(&mut self, number: AgentNumber, attempt: u32, usage: &Usage, ours: bool) -> Result<(), String> {
+        self.release(number)?;
+        let agent = self.agent_mut(number)?;
+        if agent.attempts != attempt {
+            return Err(format!("attempt {attempt} of agent {number} does not run"));
+        }
+        agent.state = AgentState::Queued;
+        agent.losses_of_ours += u32::from(ours);
+        agent.usage = agent.usage.plus(usage);
+        let priority = agent.spec.priority;
+        self.semaphore.enqueue(Ticket { id: u64::from(number), priority, tenant: 0 });
+        self.usage = self.usage.plus(usage);
+        Ok(())
+    }
+
+    fn end_agent(&mut self, number: AgentNumber, end: &TaskEnd, usage: &Usage, elapsed_ms: u64) -> Result<(), String> {
+        if self.release(number).is_err() {
+            let _waited = self.semaphore.withdraw(u64::from(number));
+        }
+        self.epochs_without_settlement = 0;
+        self.open_agents = self.open_agents.saturating_sub(1);
+        self.usage = self.usage.plus(usage);
+        let agent = self.agent_mut(number)?;
+        if !agent.is_open() {
+            return Err(format!("agent {number} ended twice"));
+        }
+        agent.usage = agent.usage.plus(usage);
+        agent.elapsed_ms = elapsed_ms;
+        let (model, used, label) = (agent.spec.model.clone(), agent.usage, agent.spec.label.clone());
+        agent.state = AgentState::Ended(match end {
+            TaskEnd::Done { .. } => Ended::Done,
+            TaskEnd::Null { cause, detail, message } => {
+                Ended::Null { cause: *cause, detail: detail.clone(), message: message.clone() }
+            }
+        });
+        self.budget.settle(model.as_deref(), &used);
+        if let TaskEnd::Null { cause, detail, message } = end {
+            self.keep_agent_failure(&label, *cause, detail.as_deref(), message);
+        }
+        Ok(())
+    }
+
+    fn keep_agent_failure(&mut self, label: &str, cause: Cause, detail: Option<&str>, message: &str) {
+        if matches!(cause, Cause::Skipped | Cause::Stopped) {
+            return;
+        }
+        let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        let word = if cause == Cause::Failed { "failed" } else { cause.name() };
+        self.keep_failure(format!("{label} {word}{detail}{message}"));
+    }
+
+    /// Gives the permit of a running agent back.
+    fn release(&mut self, number: AgentNumber) -> Result<(), String> {
+        let agent = self.agent_mut(number)?;
+        let AgentState::Running { permit, .. } = agent.state else {
+            return Err(format!("agent {number} does not run"));
+        };
+        self.running.remove(&number);
+        self.semaphore.release(u64::from(number), permit).ok_or(format!("agent {number} holds no permit"))
+    }
+
+    fn agent_mut(&mut self, number: AgentNumber) -> Result<&mut Agent, String> {
+        let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        index.and_then(|index| self.agents.get_mut(index)).ok_or(format!("there is no agent {number}"))
+    }
+
+    fn close_timer(&mut self, call: u32) -> Result<(), String> {
+        let index = usize::try_from(call).ok().and_then(|call| call.checked_sub(1));
+        match index.and_then(|index| self.calls.get_mut(index)) {
+            Some(CallRecord::Timer { open, .. }) if *open => {
+                *open = false;
+                Ok(())
+            }
+            _ => Err(format!("there is no open timer {call}")),
+        }
+    }
+
+    fn keep_failure(&mut self, line: String) {
+        self.failures_total += 1;
+        if self.failures.len() < FAILURES_KEPT {
+            self.failures.push(clip_line(&line));
+        }
+    }
+
+    /// Each text once; beyond the bound the last place says that there were more.
+    fn keep_warning(&mut self, text: &str) {
+        let text = clip_line(text);
+        if self.warnings.contains(&text) || self.warnings.len() > WARNINGS_KEPT {
+            return;
+        }
+        let full = self.warnings.len() == WARNINGS_KEPT;
+        self.warnings.push(if full { String::from("more warnings were left out") } else { text });
+    }
+}
+
+/// One line of at most 500 characters: what people read in a report.
+fn clip_line(text: &str) -> String {
+    let line = text.replace(['\n', '\r'], " ");
+    if line.chars().count() <= 500 { line } else { line.chars().take(499).chain(['…']).collect() }
+}

@@ -1,0 +1,126 @@
+//! The messages between the actors of a coordinator.
+
+use crate::driver::Journalled;
+use actix::Message;
+use skein_common::RunId;
+use skein_common::ports::{ControlRequest, ResultDelivery};
+use skein_common::view::RunView;
+use skein_common::wire::AttemptRef;
+use skein_engine::Command;
+
+/// How the life of a run in this process ended.
+#[derive(Debug, Clone)]
+pub enum RunEnd {
+    /// The run has its end in the journal.
+    Ended(Box<RunView>),
+    /// It stands as its journal says and can be taken up again.
+    Interrupted { reason: String },
+}
+
+/// Runs a submitted or interrupted run to its end. Sent by: the command line or the API. Answered when it ended.
+#[derive(Debug, Message)]
+#[rtype(result = "RunEnd")]
+pub(crate) struct RunToItsEnd {
+    pub run: RunId,
+}
+
+/// Leaves every run as its journal says. Sent by: the process, at its end. Answered when all Run actors are gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shutdown;
+
+/// A Run actor is done. Sent by: Run, by its loop.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RunFinished {
+    pub run: RunId,
+    pub incarnation: u64,
+    pub end: RunEnd,
+    /// A new incarnation may get further: nothing says that the run or the store is to blame.
+    pub try_again: bool,
+}
+
+/// A Run actor went away without a word: it panicked. Sent by: its death watch.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RunDied {
+    pub run: RunId,
+    pub incarnation: u64,
+}
+
+/// Things that happened to a run. Sent by: Fleet.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Deliver {
+    pub items: Vec<Incoming>,
+}
+
+/// One thing for a run.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub command: Command,
+    /// To be marked done once the journal has what follows from it.
+    pub delivery: Option<u64>,
+}
+
+impl From<Command> for Incoming {
+    fn from(command: Command) -> Incoming {
+        Incoming { command, delivery: None }
+    }
+}
+
+/// Leave the run as its journal says. Sent by: Root.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Halt;
+
+/// Where messages for a run go from now on. Sent by: Run, when it starts. Answered with the attempts that are alive:
+/// claimed under an earlier incarnation in this process, so that they need not start again.
+#[derive(Message)]
+#[rtype(result = "Vec<AttemptRef>")]
+pub(crate) struct RegisterRun {
+    pub run: RunId,
+    pub epoch: skein_common::Epoch,
+    pub recipient: actix::Recipient<Deliver>,
+}
+
+/// Nothing of this run is expected any more. Sent by: Run.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ForgetRun {
+    pub run: RunId,
+}
+
+/// These attempts are journalled and may be claimed. Sent by: Run, before it dispatches them.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Expect {
+    pub attempts: Vec<AttemptRef>,
+}
+
+/// These attempts are over for their run: their end is in the journal. Sent by: Run.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Forget {
+    pub attempts: Vec<AttemptRef>,
+}
+
+/// A worker asks. Sent by: the pump of the Control port.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct WorkerAsked(pub ControlRequest);
+
+/// Workers report. Sent by: the pump of the Results port.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ResultsArrived(pub Vec<ResultDelivery>);
+
+/// A batch is in the journal. Sent by: Run. Dropped when Feed's mailbox is full: watchers get the next view.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Publish {
+    pub run: RunId,
+    pub journalled: Option<Journalled>,
+    /// The run as it stands, when it is time to show it again.
+    pub view: Option<Box<RunView>>,
+}

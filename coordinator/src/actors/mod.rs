@@ -1,0 +1,15 @@
+//! Actors of a coordinator: Root (what lives), Run (one per live run), Fleet (attempts and workers), Feed (watchers).
+//!
+//! One struct per message in `messages.rs`, one handler each. Each actor says its mailbox limit where it is created.
+
+mod feed;
+mod fleet;
+mod inbox;
+mod messages;
+mod performer;
+mod root;
+mod run;
+
+pub use messages::RunEnd;
+pub(crate) use messages::{RunToItsEnd, Shutdown};
+pub(crate) use root::Root;

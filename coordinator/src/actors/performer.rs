@@ -1,0 +1,183 @@
+//! Performer: carries out what a run decided, once it is in the journal.
+
+use super::feed::Feed;
+use super::fleet::Fleet;
+use super::inbox::Inbox;
+use super::messages::{Expect, Forget, Publish};
+use crate::clock::Clock;
+use crate::driver::{Journalled, Performer};
+use crate::journal::load_text;
+use actix::Addr;
+use async_trait::async_trait;
+use skein_common::agent::Cause;
+use skein_common::ports::{Ports, Target, TasksError};
+use skein_common::view::RunView;
+use skein_common::wire::{AttemptRef, Cancel, Task, encode};
+use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
+use skein_engine::{Command, Effect, RunState, run_view};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The pool of agents that name none.
+const DEFAULT_POOL: &str = "default";
+/// Watchers see the run as a whole at most this often.
+pub(super) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Carries out the effects of one run.
+pub(super) struct RunPerformer {
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub ports: Ports,
+    pub clock: Arc<dyn Clock>,
+    pub fleet: Addr<Fleet>,
+    pub feed: Addr<Feed>,
+    pub inbox: Inbox,
+    pub grace_ms: u64,
+    pub last_view: Option<Instant>,
+    /// Something changed since the last view.
+    pub view_is_due: bool,
+    /// The run as it ended.
+    pub ended: Option<Box<RunView>>,
+}
+
+#[async_trait(?Send)]
+impl Performer for RunPerformer {
+    async fn perform(&mut self, state: &RunState, journalled: &Journalled, effects: Vec<Effect>) {
+        self.publish(state, Some(journalled.clone()));
+        let mut dispatches = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Dispatch { agent, attempt } => dispatches.push((agent, attempt)),
+                Effect::Cancel { agent, attempt } => self.cancel(agent, attempt).await,
+                Effect::StartTimer { call, due_ms } => {
+                    let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
+                    self.push_after(u64::try_from(wait_ms).unwrap_or(0), Command::Fire { call });
+                }
+                Effect::StartGrace => self.push_after(self.grace_ms, Command::EndGrace),
+                Effect::Announce => self.announce(state).await,
+            }
+        }
+        if !state.is_ended() {
+            self.dispatch(state, dispatches).await;
+        }
+    }
+}
+
+impl RunPerformer {
+    fn attempt(&self, agent: AgentNumber, attempt: AttemptNumber) -> AttemptRef {
+        AttemptRef { run: self.run.clone(), agent, attempt }
+    }
+
+    fn push_after(&self, wait_ms: u64, command: Command) {
+        let inbox = self.inbox.clone();
+        actix::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            inbox.push(command);
+        });
+    }
+
+    /// Journalled events go to watchers at once, the whole view not more often than they can read.
+    pub fn publish(&mut self, state: &RunState, journalled: Option<Journalled>) {
+        let due = self.last_view.is_none_or(|last| last.elapsed() >= VIEW_INTERVAL);
+        self.view_is_due = !due;
+        let view = due.then(|| {
+            self.last_view = Some(Instant::now());
+            Box::new(run_view(&self.run, state, self.clock.now_ms(), None))
+        });
+        let message = Publish { run: self.run.clone(), journalled, view };
+        if self.feed.try_send(message).is_err() {
+            tracing::debug!(run_id = %self.run, "feed is full: items dropped");
+        }
+    }
+
+    /// The attempts are expected before anybody can claim them.
+    async fn dispatch(&self, state: &RunState, dispatches: Vec<(AgentNumber, AttemptNumber)>) {
+        if dispatches.is_empty() {
+            return;
+        }
+        let attempts = dispatches.iter().map(|(agent, attempt)| self.attempt(*agent, *attempt)).collect();
+        if self.fleet.send(Expect { attempts }).await.is_err() {
+            tracing::error!(run_id = %self.run, "fleet is gone");
+        }
+        for (agent, attempt) in dispatches {
+            if let Err(error) = self.dispatch_one(state, agent, attempt).await {
+                let (cause, detail, message) = match &error {
+                    TasksError::NobodyServes { .. } => (Cause::Failed, "no_worker", error.to_string()),
+                    _ => (Cause::Lost, "not_dispatched", error.to_string()),
+                };
+                self.inbox.push(Command::Reject { agent, attempt, cause, detail: detail.to_owned(), message });
+            }
+        }
+    }
+
+    async fn dispatch_one(
+        &self,
+        state: &RunState,
+        number: AgentNumber,
+        attempt: AttemptNumber,
+    ) -> Result<(), TasksError> {
+        let Some(agent) = state.agent(number) else { return Ok(()) };
+        let spec = &agent.spec;
+        let definition = spec
+            .agent_type
+            .as_ref()
+            .and_then(|name| state.spec.definitions.iter().find(|definition| definition.name == *name));
+        let task = Task {
+            attempt: self.attempt(number, attempt),
+            epoch: self.epoch,
+            runner: spec.runner,
+            prompt: spec.prompt.clone(),
+            schema: spec.schema.clone(),
+            label: spec.label.clone(),
+            phase: spec.phase.clone(),
+            model: spec.model.clone(),
+            host: spec.host.clone(),
+            definition: definition.cloned(),
+            command: state.spec.command.clone(),
+            args: state.spec.args.clone(),
+            project_dir: state.spec.project_dir.clone(),
+            simulation: state.spec.simulation,
+            timeout_ms: spec.timeout_ms,
+        };
+        let target = match &spec.host {
+            Some(host) => Target::Host(host.clone()),
+            None => Target::Pool(spec.pool.clone().unwrap_or_else(|| DEFAULT_POOL.to_owned())),
+        };
+        let bytes = encode(&task).map_err(|error| TasksError::Unavailable { source: Box::new(error) })?;
+        self.ports.tasks.dispatch(&target, bytes).await
+    }
+
+    /// These attempts need no further answer to their worker.
+    pub async fn forget(&self, attempts: Vec<AttemptRef>) {
+        if !attempts.is_empty() && self.fleet.send(Forget { attempts }).await.is_err() {
+            tracing::error!(run_id = %self.run, "fleet is gone");
+        }
+    }
+
+    async fn cancel(&self, agent: AgentNumber, attempt: AttemptNumber) {
+        let attempt = self.attempt(agent, attempt);
+        self.forget(vec![attempt.clone()]).await;
+        let cancel = Cancel { run: self.run.clone(), epoch: self.epoch, attempt: Some(attempt) };
+        match encode(&cancel) {
+            Ok(message) => {
+                if let Err(error) = self.ports.control.broadcast(message).await {
+                    tracing::warn!(run_id = %self.run, %error, "cancel not sent; the heartbeat will end the attempt");
+                }
+            }
+            Err(error) => tracing::error!(run_id = %self.run, %error, "cancel not sent"),
+        }
+    }
+
+    /// The end, once: into the index of runs and to the watchers.
+    async fn announce(&mut self, state: &RunState) {
+        let result = match &state.result {
+            Some(payload) => load_text(self.ports.blobs.as_ref(), &self.run, payload).await.ok(),
+            None => None,
+        };
+        let view = Box::new(run_view(&self.run, state, self.clock.now_ms(), result.as_deref()));
+        crate::submission::index(&self.ports, &view).await;
+        let message = Publish { run: self.run.clone(), journalled: None, view: Some(view.clone()) };
+        let _dropped = self.feed.send(message).await;
+        self.ended = Some(view);
+    }
+}

@@ -1,0 +1,206 @@
+//! Root: which runs live here. Starts them through one factory and starts them again when they die.
+
+use super::feed::Feed;
+use super::fleet::Fleet;
+use super::messages::{Halt, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown};
+use super::run::{Run, RunParts};
+use crate::driver::DriverContext;
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use skein_common::RunId;
+use skein_common::config::CoordinatorSettings;
+use skein_common::ports::{Lease, LeaseError};
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+
+/// Requests waiting; beyond it the asker waits.
+const MAILBOX: usize = 256;
+/// Incarnations of one run in one process; the journal counts takeovers without progress across processes.
+const INCARNATIONS_MAX: u64 = 4;
+
+/// One run that lives here.
+struct Live {
+    incarnation: u64,
+    lease: Lease,
+    address: Addr<Run>,
+    waiting: Vec<oneshot::Sender<RunEnd>>,
+}
+
+/// The first actor: everything else is started by it and ends with it.
+pub(crate) struct Root {
+    context: DriverContext,
+    settings: CoordinatorSettings,
+    owner: String,
+    fleet: Addr<Fleet>,
+    feed: Addr<Feed>,
+    runs: BTreeMap<RunId, Live>,
+    closing: bool,
+    drained: Vec<oneshot::Sender<()>>,
+}
+
+impl Root {
+    /// Starts Root with its Fleet and Feed on the current arbiter. `owner` names this process in leases.
+    pub fn start_all(context: DriverContext, settings: CoordinatorSettings, owner: String) -> Addr<Root> {
+        let feed = Feed::new(context.ports.feed.clone()).start();
+        let fleet = Fleet::new(context.ports.clone(), settings.clone()).start();
+        let runs = BTreeMap::new();
+        Root { context, settings, owner, fleet, feed, runs, closing: false, drained: Vec::new() }.start()
+    }
+
+    /// The factory: every incarnation of a run is made here.
+    fn spawn_run(&mut self, run: RunId, incarnation: u64, lease: Lease, ctx: &mut Context<Root>) -> Addr<Run> {
+        let parts = RunParts {
+            run,
+            incarnation,
+            lease,
+            context: self.context.clone(),
+            grace_ms: self.settings.grace_ms,
+            root: ctx.address(),
+            fleet: self.fleet.clone(),
+            feed: self.feed.clone(),
+        };
+        Run::new(parts).start()
+    }
+
+    fn adopt(&mut self, run: RunId, lease: Lease, ctx: &mut Context<Root>) -> oneshot::Receiver<RunEnd> {
+        let (sender, receiver) = oneshot::channel();
+        let address = self.spawn_run(run.clone(), 1, lease.clone(), ctx);
+        self.runs.insert(run, Live { incarnation: 1, lease, address, waiting: vec![sender] });
+        receiver
+    }
+
+    /// The incarnation is over: another one, or the end.
+    fn incarnation_over(
+        &mut self,
+        run: RunId,
+        incarnation: u64,
+        end: RunEnd,
+        try_again: bool,
+        ctx: &mut Context<Root>,
+    ) {
+        let Some(live) = self.runs.get(&run).filter(|live| live.incarnation == incarnation) else { return };
+        let lease = live.lease.clone();
+        if !try_again || self.closing || incarnation >= INCARNATIONS_MAX {
+            return self.close_run(&run, &lease, end, ctx);
+        }
+        // A replacement starts fresh under a new epoch and rebuilds itself from the journal.
+        let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), run.to_string());
+        let renewal = async move {
+            leases.release(&lease).await?;
+            leases.acquire(&name, &owner).await
+        };
+        ctx.spawn(renewal.into_actor(self).map(move |lease: Result<Lease, LeaseError>, root, ctx| match lease {
+            Ok(lease) => {
+                let address = root.spawn_run(run.clone(), incarnation + 1, lease.clone(), ctx);
+                if let Some(live) = root.runs.get_mut(&run) {
+                    (live.incarnation, live.lease, live.address) = (incarnation + 1, lease, address);
+                }
+            }
+            Err(error) => {
+                let end = RunEnd::Interrupted { reason: error.to_string() };
+                root.tell(&run, &end);
+            }
+        }));
+    }
+
+    /// Gives the lease back, then tells everybody who waits.
+    fn close_run(&mut self, run: &RunId, lease: &Lease, end: RunEnd, ctx: &mut Context<Root>) {
+        let (leases, lease, run) = (self.context.ports.leases.clone(), lease.clone(), run.clone());
+        let release = async move { leases.release(&lease).await };
+        ctx.spawn(release.into_actor(self).map(move |released, root, _| {
+            if let Err(error) = released {
+                tracing::warn!(run_id = %run, %error, "lease not released");
+            }
+            root.tell(&run, &end);
+        }));
+    }
+
+    fn tell(&mut self, run: &RunId, end: &RunEnd) {
+        for waiting in self.runs.remove(run).map(|live| live.waiting).unwrap_or_default() {
+            let _nobody_waits = waiting.send(end.clone());
+        }
+        if self.runs.is_empty() {
+            for drained in self.drained.drain(..) {
+                let _nobody_waits = drained.send(());
+            }
+        }
+    }
+}
+
+impl Actor for Root {
+    type Context = Context<Root>;
+
+    fn started(&mut self, ctx: &mut Context<Root>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<RunToItsEnd> for Root {
+    type Result = ResponseActFuture<Root, RunEnd>;
+
+    fn handle(&mut self, RunToItsEnd { run }: RunToItsEnd, _: &mut Context<Root>) -> Self::Result {
+        if let Some(live) = self.runs.get_mut(&run) {
+            let (sender, receiver) = oneshot::channel();
+            live.waiting.push(sender);
+            return Box::pin(end_of(receiver).into_actor(self));
+        }
+        let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), run.to_string());
+        let acquired = async move { leases.acquire(&name, &owner).await };
+        let adopted = acquired.into_actor(self).map(move |lease, root, ctx| match lease {
+            Ok(lease) => Ok(root.adopt(run, lease, ctx)),
+            Err(error) => Err(RunEnd::Interrupted { reason: error.to_string() }),
+        });
+        Box::pin(adopted.then(|adopted, root, _| {
+            async move {
+                match adopted {
+                    Ok(receiver) => end_of(receiver).await,
+                    Err(end) => end,
+                }
+            }
+            .into_actor(root)
+        }))
+    }
+}
+
+async fn end_of(receiver: oneshot::Receiver<RunEnd>) -> RunEnd {
+    receiver.await.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
+}
+
+impl Handler<RunFinished> for Root {
+    type Result = ();
+
+    fn handle(&mut self, message: RunFinished, ctx: &mut Context<Root>) {
+        self.incarnation_over(message.run, message.incarnation, message.end, message.try_again, ctx);
+    }
+}
+
+impl Handler<RunDied> for Root {
+    type Result = ();
+
+    fn handle(&mut self, message: RunDied, ctx: &mut Context<Root>) {
+        tracing::error!(run_id = %message.run, incarnation = message.incarnation, "run actor died");
+        let end = RunEnd::Interrupted { reason: String::from("internal error: see the log") };
+        self.incarnation_over(message.run, message.incarnation, end, true, ctx);
+    }
+}
+
+impl Handler<Shutdown> for Root {
+    type Result = ResponseActFuture<Root, ()>;
+
+    fn handle(&mut self, _: Shutdown, _: &mut Context<Root>) -> Self::Result {
+        self.closing = true;
+        let (sender, receiver) = oneshot::channel();
+        if self.runs.is_empty() {
+            let _nobody_waits = sender.send(());
+        } else {
+            self.drained.push(sender);
+        }
+        let addresses: Vec<Addr<Run>> = self.runs.values().map(|live| live.address.clone()).collect();
+        let halt = async move {
+            for address in addresses {
+                let _gone_already = address.send(Halt).await;
+            }
+            let _gone_already = receiver.await;
+        };
+        Box::pin(halt.into_actor(self))
+    }
+}

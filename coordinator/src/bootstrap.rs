@@ -1,0 +1,89 @@
+//! Bootstrap: puts a coordinator together. The only place that may name an adapter.
+
+use crate::actors::{Root, RunEnd, RunToItsEnd, Shutdown};
+use crate::clock::{Clock, SystemClock};
+use crate::driver::DriverContext;
+use crate::submission::{SubmitError, submit};
+use crate::watch::Watcher;
+use actix::Addr;
+use skein_common::RunId;
+use skein_common::config::CoordinatorSettings;
+use skein_common::ports::Ports;
+use skein_common::run::RunSpec;
+use skein_script::{HostLimits, HostPool};
+use std::sync::Arc;
+
+/// How a run's life in this process ended.
+pub type RunOutcome = RunEnd;
+
+/// What a coordinator is made from.
+pub struct CoordinatorConfig {
+    pub ports: Ports,
+    pub hosts: HostPool,
+    pub host_limits: HostLimits,
+    pub settings: CoordinatorSettings,
+    /// Names this process in leases.
+    pub owner: String,
+}
+
+impl std::fmt::Debug for CoordinatorConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CoordinatorConfig").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+/// A running coordinator.
+#[derive(Clone)]
+pub struct Coordinator {
+    root: Addr<Root>,
+    ports: Ports,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Coordinator")
+    }
+}
+
+impl Coordinator {
+    /// Starts the actors on the current arbiter; call it inside an actix system.
+    #[must_use]
+    pub fn start(config: CoordinatorConfig) -> Coordinator {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        tracing::info!(durability = config.ports.journal.durability(), "journal");
+        let context = DriverContext {
+            ports: config.ports.clone(),
+            hosts: config.hosts,
+            host_limits: config.host_limits,
+            clock: clock.clone(),
+        };
+        let root = Root::start_all(context, config.settings, config.owner);
+        Coordinator { root, ports: config.ports, clock }
+    }
+
+    /// Stores a new run and gives its id at once (R2).
+    ///
+    /// # Errors
+    /// The submission is invalid or the store refuses.
+    pub async fn submit(&self, spec: RunSpec) -> Result<RunId, SubmitError> {
+        submit(&self.ports, self.clock.as_ref(), spec).await
+    }
+
+    /// Watches a run from now on.
+    #[must_use]
+    pub fn watch(&self, run: &RunId) -> Watcher {
+        Watcher::new(self.ports.feed.as_ref(), run)
+    }
+
+    /// Runs a submitted or interrupted run; answers when it ended or cannot go on here.
+    pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
+        let end = self.root.send(RunToItsEnd { run }).await;
+        end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
+    }
+
+    /// Leaves every run as its journal says.
+    pub async fn shutdown(&self) {
+        let _gone_already = self.root.send(Shutdown).await;
+    }
+}

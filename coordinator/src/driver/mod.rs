@@ -1,0 +1,111 @@
+//! Driver: the one loop of a run.
+//!
+//! Take what arrived, apply it, settle it into the script host, decide on the calls that come back, append all
+//! resulting events as one batch, and only then perform the effects. State and host may be ahead of the journal by
+//! that batch; if the append fails they are thrown away (the driver ends) and rebuilt from the journal.
+
+mod recovery;
+mod step;
+
+use crate::clock::Clock;
+use crate::journal::LoadError;
+use async_trait::async_trait;
+use skein_common::ports::{BlobError, JournalError, Ports};
+use skein_common::{Digest, Epoch, RunId};
+use skein_engine::{Effect, Event, JournalSettlement, RecordError, Refused, Run, RunState};
+use skein_script::{HostLimits, HostPool, ScriptHost};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a driver cannot go on. The run itself is as its journal says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("script host: {0}")]
+    Host(#[source] skein_script::LoadError),
+    #[error(transparent)]
+    Engine(#[from] Refused),
+    #[error("the run has ended already")]
+    Ended,
+}
+
+/// Performs effects once their events are in the journal. Implemented by the Run actor; tests record.
+#[async_trait(?Send)]
+pub trait Performer {
+    /// Carries these out, in order. `events` are the journalled events they come from, for watchers.
+    async fn perform(&mut self, state: &RunState, journalled: &Journalled, effects: Vec<Effect>);
+}
+
+/// A batch that is in the journal.
+#[derive(Debug, Clone)]
+pub struct Journalled {
+    pub at_ms: i64,
+    pub events: Arc<Vec<Event>>,
+}
+
+/// What a driver needs of the process it runs in.
+#[derive(Clone)]
+pub struct DriverContext {
+    pub ports: Ports,
+    pub hosts: HostPool,
+    pub host_limits: HostLimits,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for DriverContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DriverContext")
+    }
+}
+
+/// Owns one run: its engine state, its script host, its place in the journal.
+pub struct Driver {
+    run_id: RunId,
+    epoch: Epoch,
+    context: DriverContext,
+    run: Run,
+    /// `None` before the script is loaded and after it ended.
+    host: Option<ScriptHost>,
+    /// Records in the journal.
+    records: u64,
+    batches: u64,
+    /// Decided but not journalled yet.
+    pending: Vec<Event>,
+    pending_at_ms: i64,
+    /// Settlements decided but not delivered to the script, with their time.
+    unsettled: Vec<(i64, JournalSettlement)>,
+    /// Large texts of the pending batch, for settlements that need them at once.
+    texts: BTreeMap<Digest, String>,
+    unstored: Vec<Digest>,
+}
+
+impl Driver {
+    #[must_use]
+    pub fn state(&self) -> &RunState {
+        self.run.state()
+    }
+
+    #[must_use]
+    pub fn run_id(&self) -> &RunId {
+        &self.run_id
+    }
+
+    #[must_use]
+    pub fn context(&self) -> &DriverContext {
+        &self.context
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("run", &self.run_id).field("records", &self.records).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! Taking a run over: fold its journal, run its script again from the recorded results, go on where it stopped.
+
+use super::{Driver, DriverContext, DriverError, Performer};
+use crate::journal::{RunRecord, StoredRun, load_run, load_text};
+use skein_common::script::{Loaded, Op, Start, TurnEnd};
+use skein_common::wire::AttemptRef;
+use skein_common::{AgentNumber, Epoch, RunId};
+use skein_engine::{Command, Cursor, Divergence, Event, JournalSettlement, Stage, settlement};
+use skein_script::{HostLimits, LoadError as ScriptLoadError};
+use std::collections::BTreeMap;
+
+/// Recorded settlements go to a fresh host in frames of so many, so that each stays within a turn's clock.
+const REPLAY_CHUNK: usize = 256;
+
+impl Driver {
+    /// Takes the run over under this epoch and brings it to where its journal ends, and beyond: on return every
+    /// decision that followed is journalled and performed. Attempts that are not `alive` went down with their owner.
+    ///
+    /// # Errors
+    /// No such run, it has ended, or the journal or the host failed.
+    pub async fn open(
+        run_id: RunId,
+        epoch: Epoch,
+        context: DriverContext,
+        alive: &[AttemptRef],
+        performer: &mut dyn Performer,
+    ) -> Result<Driver, DriverError> {
+        let stored = load_run(context.ports.journal.as_ref(), &run_id).await?;
+        if stored.run.state().is_ended() {
+            return Err(DriverError::Ended);
+        }
+        let StoredRun { run, events, records, last_at_ms } = stored;
+        let mut driver = Driver {
+            run_id,
+            epoch,
+            context,
+            run,
+            host: None,
+            records,
+            batches: 0,
+            pending: Vec::new(),
+            pending_at_ms: last_at_ms,
+            unsettled: Vec::new(),
+            texts: BTreeMap::new(),
+            unstored: Vec::new(),
+        };
+        driver.accept(Command::Begin { epoch })?;
+        if !driver.run.state().is_ended() {
+            driver.run_script(&events, performer).await?;
+        }
+        driver.lose_attempts(alive)?;
+        driver.pump(performer).await?;
+        let standing = driver.run.state().standing_effects();
+        let none = super::Journalled { at_ms: driver.pending_at_ms, events: std::sync::Arc::default() };
+        performer.perform(driver.run.state(), &none, standing).await;
+        Ok(driver)
+    }
+
+    /// What went down with the owner before starts again.
+    fn lose_attempts(&mut self, alive: &[AttemptRef]) -> Result<(), DriverError> {
+        let started_now: Vec<AgentNumber> = self
+            .pending
+            .iter()
+            .filter_map(|event| match event {
+                Event::TaskStarted { agent, .. } => Some(*agent),
+                _ => None,
+            })
+            .collect();
+        let running: Vec<(AgentNumber, u32)> = self
+            .run
+            .state()
+            .running
+            .iter()
+            .filter(|(agent, _)| !started_now.contains(agent))
+            .map(|(agent, attempt)| (*agent, *attempt))
+            .collect();
+        for (agent, attempt) in running {
+            if alive.iter().any(|known| (known.agent, known.attempt) == (agent, attempt)) {
+                continue;
+            }
+            self.accept(Command::Lose { agent, attempt, ours: true })?;
+        }
+        Ok(())
+    }
+
+    /// Loads the script and replays it; what it does beyond the journal is decided on.
+    async fn run_script(
+        &mut self,
+        events: &[RunRecord],
+        performer: &mut dyn Performer,
+    ) -> Result<(), DriverError> {
+        if self.run.state().stage == Stage::Returned {
+            return Ok(());
+        }
+        let Some(_loaded) = self.load_script().await? else { return Ok(()) };
+        let replay = Replay::of(self, events);
+        match self.replay(replay, performer).await? {
+            Ok(()) => Ok(()),
+            Err(divergence) => {
+                self.host = None;
+                self.accept(Command::Abort { kind: "divergence".to_owned(), message: divergence.to_string() })?;
+                Ok(())
+            }
+        }
+    }
+
+    /// `None` when the script does not parse: the run has ended then.
+    async fn load_script(&mut self) -> Result<Option<Loaded>, DriverError> {
+        let script = self.text_of(&self.run.state().spec.script.clone()).await?;
+        let recovered = self.run.state().stage != Stage::Submitted;
+        let limits = self.limits(recovered);
+        match self.context.hosts.load(&script, &limits).await {
+            Ok((host, loaded)) => {
+                self.host = Some(host);
+                if !recovered {
+                    self.accept(Command::Load { loaded: loaded.clone() })?;
+                }
+                Ok(Some(loaded))
+            }
+            Err(ScriptLoadError::Script(error)) => {
+                self.accept(Command::Fail { error })?;
+                Ok(None)
+            }
+            Err(error) => Err(DriverError::Host(error)),
+        }
+    }
+
+    /// The clock of a turn is doubled in a replay, where a frame holds many settlements (C10).
+    fn limits(&self, recovered: bool) -> HostLimits {
+        let mut limits = self.context.host_limits.clone();
+        if recovered {
+            limits.turn_ms = limits.turn_ms.saturating_mul(2);
+        }
+        limits
+    }
+
+    async fn replay(
+        &mut self,
+        replay: Replay,
+        performer: &mut dyn Performer,
+    ) -> Result<Result<(), Divergence>, DriverError> {
+        let spec = &self.run.state().spec;
+        let args = match &spec.args {
+            Some(args) => Some(load_text(self.context.ports.blobs.as_ref(), &self.run_id, args).await?),
+            None => None,
+        };
+        let started_at_ms = replay.started_at_ms.unwrap_or(self.pending_at_ms);
+        let start = Start { args, seed: spec.seed, now_ms: started_at_ms, budget_total: spec.budget };
+        let Some(mut host) = self.host.take() else { return Ok(Ok(())) };
+        let mut cursor = Cursor::default();
+        let mut new_ops: Vec<Op> = Vec::new();
+        let mut end = self.await_turn(host.start(start), performer).await?;
+        let mut chunks = replay.settlements.chunks(REPLAY_CHUNK);
+        loop {
+            let is_waiting = matches!(end, TurnEnd::Waiting { .. });
+            match cursor.new_ops(self.run.state(), take_ops(&mut end)) {
+                Ok(ops) => new_ops.extend(ops),
+                Err(divergence) => return Ok(Err(divergence)),
+            }
+            let Some(chunk) = chunks.next().filter(|_| is_waiting) else { break };
+            let mut items = Vec::with_capacity(chunk.len());
+            for (now_ms, settlement) in chunk {
+                items.push(self.resolve(*now_ms, settlement.clone()).await?);
+            }
+            end = self.await_turn(host.settle(items), performer).await?;
+        }
+        if let Err(divergence) = cursor.check_complete(self.run.state()) {
+            return Ok(Err(divergence));
+        }
+        self.host = Some(host);
+        self.take_turn(with_ops(end, new_ops))?;
+        Ok(Ok(()))
+    }
+}
+
+/// What a fresh host must be told to come to where the journal ends.
+struct Replay {
+    started_at_ms: Option<i64>,
+    settlements: Vec<(i64, JournalSettlement)>,
+}
+
+impl Replay {
+    fn of(driver: &Driver, events: &[RunRecord]) -> Replay {
+        let mut replay = Replay { started_at_ms: None, settlements: Vec::new() };
+        for RunRecord { at_ms, event } in events {
+            if matches!(event, Event::RunStarted { .. }) {
+                replay.started_at_ms = Some(*at_ms);
+            }
+            if let Some(settlement) = settlement(driver.run.state(), event) {
+                replay.settlements.push((*at_ms, settlement));
+            }
+        }
+        replay
+    }
+}
+
+fn take_ops(end: &mut TurnEnd) -> Vec<Op> {
+    match end {
+        TurnEnd::Waiting { ops, .. } | TurnEnd::Done { ops, .. } | TurnEnd::Failed { ops, .. } => std::mem::take(ops),
+    }
+}
+
+fn with_ops(mut end: TurnEnd, new_ops: Vec<Op>) -> TurnEnd {
+    match &mut end {
+        TurnEnd::Waiting { ops, .. } | TurnEnd::Done { ops, .. } | TurnEnd::Failed { ops, .. } => *ops = new_ops,
+    }
+    end
+}

@@ -1,0 +1,176 @@
+//! One turn of the loop: decide, settle, decide, append, perform.
+
+use super::{Driver, DriverError, Journalled, Performer};
+use crate::journal::{append, load_text};
+use bytes::Bytes;
+use skein_common::Payload;
+use skein_common::script::{Op, Outcome, Settlement, TurnEnd};
+use skein_engine::{Command, JournalOutcome, JournalSettlement, Refused, effects, encode_records, settlement};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A script turn longer than this lets what had arrived be appended first.
+const TURN_BEFORE_APPEND: Duration = Duration::from_millis(5);
+
+impl Driver {
+    /// Takes commands through the whole loop; gives back how many of them changed nothing.
+    ///
+    /// # Errors
+    /// The journal or the host failed: this driver is of no more use.
+    pub async fn step(&mut self, commands: Vec<Command>, performer: &mut dyn Performer) -> Result<usize, DriverError> {
+        let mut refused = 0;
+        for command in commands {
+            refused += usize::from(self.accept(command)?.is_some());
+        }
+        self.pump(performer).await?;
+        Ok(refused)
+    }
+
+    /// Decides on one command; a refusal is an answer, a contradiction is the end of this driver.
+    pub(super) fn accept(&mut self, command: Command) -> Result<Option<Refused>, DriverError> {
+        let now_ms = self.now_ms();
+        match self.run.accept(command, now_ms) {
+            Ok(events) => {
+                self.note(events, now_ms);
+                Ok(None)
+            }
+            Err(contradiction @ Refused::Contradiction { .. }) => Err(contradiction.into()),
+            Err(refused) => {
+                tracing::debug!(run_id = %self.run_id, %refused, "command refused");
+                Ok(Some(refused))
+            }
+        }
+    }
+
+    /// All events of a pending batch share one time: the one that goes into its record.
+    fn now_ms(&mut self) -> i64 {
+        if self.pending.is_empty() {
+            self.pending_at_ms = self.pending_at_ms.max(self.context.clock.now_ms());
+        }
+        self.pending_at_ms
+    }
+
+    fn note(&mut self, events: Vec<skein_engine::Event>, now_ms: i64) {
+        let state = self.run.state();
+        let settled = events.iter().filter_map(|event| settlement(state, event));
+        self.unsettled.extend(settled.map(|settlement| (now_ms, settlement)));
+        self.pending.extend(events);
+        for large in self.run.take_large_texts() {
+            self.unstored.push(large.digest.clone());
+            self.texts.insert(large.digest, large.text);
+        }
+    }
+
+    /// Settles and decides until the script is at rest, then appends and performs.
+    pub(super) async fn pump(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
+        while !self.unsettled.is_empty() && self.script_listens() {
+            let items = self.take_settlements().await?;
+            let Some(mut host) = self.host.take() else { break };
+            let end = self.await_turn(host.settle(items), performer).await?;
+            self.host = Some(host);
+            self.take_turn(end)?;
+        }
+        self.unsettled.clear();
+        self.commit(performer).await
+    }
+
+    /// Waits for a turn of the script; when it is a long one, what is pending does not wait with it.
+    pub(super) async fn await_turn(
+        &mut self,
+        turn: impl Future<Output = TurnEnd>,
+        performer: &mut dyn Performer,
+    ) -> Result<TurnEnd, DriverError> {
+        let mut turn = std::pin::pin!(turn);
+        match tokio::time::timeout(TURN_BEFORE_APPEND, &mut turn).await {
+            Ok(end) => Ok(end),
+            Err(_slow) => {
+                self.commit(performer).await?;
+                Ok(turn.await)
+            }
+        }
+    }
+
+    fn script_listens(&self) -> bool {
+        self.host.is_some() && self.run.state().stage == skein_engine::Stage::Running
+    }
+
+    /// What a turn of the script asks of the engine.
+    pub(super) fn take_turn(&mut self, end: TurnEnd) -> Result<(), DriverError> {
+        match end {
+            TurnEnd::Waiting { ops, .. } => self.operate(ops),
+            TurnEnd::Done { ops, result, warnings } => {
+                self.host = None;
+                self.operate(ops)?;
+                self.accept(Command::Return { result, warnings })?;
+                Ok(())
+            }
+            TurnEnd::Failed { ops, error } => {
+                self.host = None;
+                self.operate(ops)?;
+                self.accept(Command::Fail { error })?;
+                Ok(())
+            }
+        }
+    }
+
+    fn operate(&mut self, ops: Vec<Op>) -> Result<(), DriverError> {
+        if !ops.is_empty() {
+            self.accept(Command::Operate { ops })?;
+        }
+        Ok(())
+    }
+
+    async fn take_settlements(&mut self) -> Result<Vec<Settlement>, DriverError> {
+        let mut items = Vec::with_capacity(self.unsettled.len());
+        for (now_ms, settlement) in std::mem::take(&mut self.unsettled) {
+            items.push(self.resolve(now_ms, settlement).await?);
+        }
+        Ok(items)
+    }
+
+    /// The settlement with its value in place.
+    pub(super) async fn resolve(&self, now_ms: i64, settlement: JournalSettlement) -> Result<Settlement, DriverError> {
+        let outcome = match settlement.outcome {
+            JournalOutcome::Plain(outcome) => outcome,
+            JournalOutcome::Value(payload) => {
+                let known = payload.digest().and_then(|digest| self.texts.get(digest)).cloned();
+                let text = match known {
+                    Some(text) => text,
+                    None => self.text_of(&payload).await?,
+                };
+                if payload.is_json() { Outcome::Json { json: text } } else { Outcome::Text { text } }
+            }
+        };
+        let (call, spent, cap_reached) = (settlement.call, settlement.spent, settlement.cap_reached);
+        Ok(Settlement { call, outcome, now_ms, spent, cap_reached })
+    }
+
+    pub(super) async fn text_of(&self, payload: &Payload) -> Result<String, DriverError> {
+        Ok(load_text(self.context.ports.blobs.as_ref(), &self.run_id, payload).await?)
+    }
+
+    /// Appends what is pending, large texts first, and performs what follows from it.
+    pub(super) async fn commit(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        for digest in std::mem::take(&mut self.unstored) {
+            if let Some(text) = self.texts.get(&digest) {
+                self.context.ports.blobs.put(&self.run_id, Bytes::from(text.clone())).await?;
+            }
+        }
+        let events = std::mem::take(&mut self.pending);
+        let at_ms = self.pending_at_ms;
+        let records = encode_records(self.epoch, self.batches, at_ms, &events)?;
+        let records = records.into_iter().map(Bytes::from).collect();
+        self.records = append(self.context.ports.journal.as_ref(), &self.run_id, self.records, records).await?;
+        self.batches += 1;
+        if self.unsettled.is_empty() {
+            self.texts.clear();
+        }
+        let state = self.run.state();
+        let todo = events.iter().flat_map(|event| effects(state, event, at_ms)).collect();
+        performer.perform(state, &Journalled { at_ms, events: Arc::new(events) }, todo).await;
+        Ok(())
+    }
+}

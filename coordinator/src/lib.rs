@@ -1,0 +1,19 @@
+//! The coordinator: owns runs, interprets their scripts, and journals every fact before anything depends on it.
+//!
+//! [`Coordinator::start`] is the door. [`driver`] is the one loop of a run; [`actors`] wire runs, workers and
+//! watchers together; the engine below decides.
+
+pub mod actors;
+mod bootstrap;
+mod clock;
+pub mod driver;
+mod journal;
+mod submission;
+mod watch;
+
+pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
+pub use clock::{Clock, SystemClock};
+pub use driver::DriverError;
+pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
+pub use submission::{RUNS_TABLE, SubmitError, submit};
+pub use watch::{WatchItem, Watcher, topic};

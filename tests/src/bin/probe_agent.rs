@@ -1,0 +1,36 @@
+//! An agent that sees for itself how many agents run: it takes the first free of the slots 0, 1, 2, … by a file lock,
+//! which the system gives back however it dies, so the 17th agent at a time would have to take slot 16.
+//!
+//! `probe-agent DIR PROMPT` appends `PROMPT SLOT` to `DIR/lines` and prints the prompt.
+
+use anyhow::Context as _;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Long enough that agents overlap, short enough for a thousand.
+const WORK: Duration = Duration::from_millis(5);
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let dir = PathBuf::from(args.next().context("no folder")?);
+    let prompt = args.next().context("no prompt")?;
+    let (slot, _held) = take_slot(&dir)?;
+    let mut lines = OpenOptions::new().create(true).append(true).open(dir.join("lines"))?;
+    lines.write_all(format!("{prompt} {slot}\n").as_bytes())?;
+    std::thread::park_timeout(WORK);
+    std::io::stdout().write_all(prompt.as_bytes())?;
+    Ok(())
+}
+
+fn take_slot(dir: &Path) -> anyhow::Result<(u32, File)> {
+    for slot in 0..1000 {
+        let file = File::create(dir.join(format!("slot-{slot}")))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok((slot, file));
+        }
+    }
+    anyhow::bail!("a thousand agents at once")
+}

@@ -1,0 +1,216 @@
+//! The harness of the whole-system tests: the real program in a store and a home of its own, watched from outside.
+#![expect(clippy::expect_used, clippy::panic, reason = "a harness that cannot do its work fails the test")]
+
+pub mod fleet;
+pub mod processes;
+pub mod system;
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a condition may take to come true; only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+/// The program under test: `SKEIN_BIN`, or the workspace's own build, brought up to date once per test process.
+#[must_use]
+pub fn skein_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("SKEIN_BIN") {
+            return PathBuf::from(path);
+        }
+        let test = std::env::current_exe().expect("a test has a file");
+        let profile_dir = test.ancestors().find(|dir| dir.ends_with("deps")).and_then(Path::parent);
+        let profile_dir = profile_dir.expect("tests are built into deps").to_path_buf();
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "-p", "skein"]).current_dir(project_dir());
+        if profile_dir.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "the program does not build");
+        profile_dir.join("skein")
+    })
+}
+
+/// The root of the project.
+#[must_use]
+pub fn project_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests are in the project")
+}
+
+/// A store, a home and a project folder of one test.
+#[derive(Debug)]
+pub struct Skein {
+    dir: TempDir,
+}
+
+impl Default for Skein {
+    fn default() -> Skein {
+        Skein::new()
+    }
+}
+
+impl Skein {
+    #[must_use]
+    pub fn new() -> Skein {
+        let dir = tempfile::Builder::new().prefix("skein-test-").tempdir().expect("a temporary folder");
+        for sub in ["home", "project"] {
+            std::fs::create_dir(dir.path().join(sub)).expect("a folder");
+        }
+        Skein { dir }
+    }
+
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    #[must_use]
+    pub fn project(&self) -> PathBuf {
+        self.dir.path().join("project")
+    }
+
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// Writes a file of the project and gives its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.project().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(&path, text).expect("writes");
+        path
+    }
+
+    /// A workflow whose meta is filled in.
+    pub fn workflow(&self, name: &str, body: &str) -> PathBuf {
+        self.write(name, &format!("export const meta = {{ name: 'test', description: 'a test' }}\n{body}"))
+    }
+
+    /// A definition of a `command` agent that runs this shell text.
+    pub fn shell_agent(&self, name: &str, front_matter: &str, shell: &str) {
+        let line = serde_json::to_string(&["sh", "-c", shell]).expect("encodes");
+        let text = format!("---\nname: {name}\nrunner: command\ncommand: {line}\n{front_matter}---\n");
+        self.write(&format!("agents/{name}.md"), &text);
+    }
+
+    /// The program with these arguments, in an environment of its own, deadlines at 2 s.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(skein_binary());
+        command.args(args).current_dir(self.project()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.dir.path().join("home")).env("SKEIN_STORE", self.store());
+        for deadline in ["SKEIN_ATTEMPT_DEADLINE", "SKEIN_SCRIPT_TURN", "SKEIN_KILL_GRACE"] {
+            command.env(deadline, "2s");
+        }
+        command.env("SKEIN_HEARTBEAT", "500ms");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
+        Ended::from(self.command(args).output().expect("the program starts"))
+    }
+
+    /// `skein run FILE --yes --json …` to its end.
+    pub fn run_json(&self, script: &Path, more: &[&str]) -> Ended {
+        let mut args: Vec<&OsStr> = vec!["run".as_ref(), script.as_os_str(), "--yes".as_ref(), "--json".as_ref()];
+        args.extend(more.iter().map(AsRef::<OsStr>::as_ref));
+        self.run(args)
+    }
+
+    /// The program in the background; its output goes to files of the test's folder.
+    pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+        let file = |name: &str| std::fs::File::create(self.dir.path().join(name)).expect("a file");
+        self.command(args).stdout(file("stdout")).stderr(file("stderr")).spawn().expect("the program starts")
+    }
+
+    /// What a program in the background wrote to standard error so far.
+    #[must_use]
+    pub fn background_stderr(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// All runs as `skein runs --json` lists them.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Value> {
+        match self.run(["runs", "--json"]).json() {
+            Value::Array(runs) => runs,
+            other => panic!("not a list: {other}"),
+        }
+    }
+
+    /// The id of the only run there is.
+    #[must_use]
+    pub fn only_run(&self) -> String {
+        let runs = self.runs();
+        assert_eq!(runs.len(), 1, "one run: {runs:?}");
+        runs[0]["run"].as_str().expect("an id").to_owned()
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ended {
+    /// Standard output as one JSON value.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not JSON ({error}):\n{}\n{}", self.stdout, self.stderr))
+    }
+
+    /// The final object of a run that completed.
+    #[must_use]
+    pub fn completed(&self) -> Value {
+        let view = self.json();
+        assert_eq!(view["status"], "completed", "{view:#}\n{}", self.stderr);
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        view
+    }
+
+    /// The final object of a run that failed, and its error.
+    #[must_use]
+    pub fn failed(&self) -> (Value, Value) {
+        let view = self.json();
+        assert_eq!(view["status"], "failed", "{view:#}\n{}", self.stderr);
+        assert_eq!(self.code, Some(1), "{}", self.stderr);
+        let error = view["error"].clone();
+        (view, error)
+    }
+}
+
+/// Waits until something is there; a test that waits in vain fails with `what`.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::park_timeout(BETWEEN_LOOKS);
+    }
+}

@@ -1,0 +1,90 @@
+//! A coordinator and a worker inside the test's own process, for what one `skein run` cannot show: many runs at once.
+#![expect(clippy::expect_used, reason = "a system that cannot start fails the test")]
+
+use crate::{project_dir, skein_binary};
+use skein_backend::embedded::Store;
+use skein_common::agent::{RunnerKind, Simulation};
+use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::run::{BudgetUnit, RunLimits, RunSpec};
+use skein_common::view::RunView;
+use skein_common::{Payload, WorkerId};
+use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
+use skein_script::{HostLimits, HostPool};
+use skein_worker::{WorkerConfig, WorkerHandle};
+use tempfile::TempDir;
+
+/// Everything of one process, on a store of its own.
+pub struct System {
+    pub coordinator: Coordinator,
+    worker: WorkerHandle,
+    _dir: TempDir,
+}
+
+impl System {
+    /// Starts it inside the current actix system.
+    pub async fn start(host_limits: HostLimits) -> System {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path()).expect("a store");
+        let hosts = HostPool::start(skein_binary().to_path_buf()).await.expect("a zygote");
+        let coordinator = Coordinator::start(CoordinatorConfig {
+            ports: store.ports(),
+            hosts,
+            host_limits,
+            settings: CoordinatorSettings::default(),
+            owner: String::from("test"),
+        });
+        let worker = skein_worker::start(WorkerConfig {
+            ports: store.ports(),
+            id: WorkerId(String::from("worker-test")),
+            settings: WorkerSettings::default(),
+            executable: skein_binary().to_path_buf(),
+            attempts_dir: store.runs_dir(),
+            root: None,
+            pools: vec![String::from("default")],
+            hosts: Vec::new(),
+        })
+        .await
+        .expect("a worker");
+        System { coordinator, worker, _dir: dir }
+    }
+
+    /// Runs a script body to its end.
+    pub async fn run(&self, body: &str) -> RunView {
+        let run = self.coordinator.submit(spec(body)).await.expect("submits");
+        match self.coordinator.run_to_its_end(run).await {
+            RunOutcome::Ended(view) => *view,
+            RunOutcome::Interrupted { reason } => unreachable!("the run did not end: {reason}"),
+        }
+    }
+
+    pub async fn stop(self) {
+        self.coordinator.shutdown().await;
+        self.worker.stop().await;
+    }
+}
+
+/// A run of this script body on simulated agents.
+#[must_use]
+pub fn spec(body: &str) -> RunSpec {
+    let script = format!("export const meta = {{ name: 'test', description: 'a test' }}\n{body}");
+    RunSpec {
+        script: Payload::text(script),
+        origin: String::from("test.js"),
+        args: None,
+        args_parsed_from_text: false,
+        limits: RunLimits::default(),
+        budget: None,
+        budget_unit: BudgetUnit::Total,
+        runner: Some(RunnerKind::Simulated),
+        command: None,
+        model: None,
+        simulation: Simulation::default(),
+        definitions: Vec::new(),
+        strict: false,
+        dry_run: false,
+        timeout_ms: None,
+        seed: 1,
+        project_dir: project_dir().display().to_string(),
+        parent: None,
+    }
+}

@@ -1,0 +1,274 @@
+//! Attempt: carries out one task, from the claim to the report.
+
+use crate::link::Link;
+use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, NonsenseHeard, Serial, Verdict};
+use crate::runner::{Ended, Runners, Stop, Work};
+use actix::{Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _};
+use skein_common::ports::{BlobError, Ports};
+use skein_common::wire::{
+    AttemptEnd, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerRequest, decode, encode,
+};
+use skein_common::{AttemptToken, Epoch, Payload, RunId, WorkerId};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+/// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
+const MAILBOX: usize = 4;
+/// An owner that does not answer a claim for so long is as good as none: the task comes again.
+const CLAIM_WAIT: Duration = Duration::from_secs(10);
+/// Between two tries to publish a report, at first and at most.
+const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// A worker that stops tries so long to tell of its attempts.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What all attempts of a worker need.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub ports: Ports,
+    pub worker: WorkerId,
+    pub runners: Runners,
+    pub attempt_timeout: Duration,
+}
+
+/// One attempt. Its end, whatever it is, is told to Link when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    job: Option<Job>,
+    link: Addr<Link>,
+    serial: Serial,
+    ending: Rc<Ending>,
+    link_alive: watch::Receiver<()>,
+    finished: bool,
+}
+
+/// Why the attempt ends early, and the way to tell its runner.
+#[derive(Debug)]
+struct Ending {
+    reason: Cell<Option<EndReason>>,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Job {
+    shared: Rc<Shared>,
+    link: Addr<Link>,
+    serial: Serial,
+    task: Task,
+    delivery: u64,
+    ending: Rc<Ending>,
+    stop: Stop,
+}
+
+/// What an attempt is made of.
+#[derive(Debug)]
+pub(crate) struct NewAttempt {
+    pub shared: Rc<Shared>,
+    pub link: Addr<Link>,
+    pub serial: Serial,
+    pub task: Task,
+    pub delivery: u64,
+    /// Closes when Link is gone, which nobody would tell otherwise.
+    pub link_alive: watch::Receiver<()>,
+}
+
+impl Attempt {
+    /// Begins with the claim.
+    pub(crate) fn begin(new: NewAttempt) -> Addr<Attempt> {
+        let NewAttempt { shared, link, serial, task, delivery, link_alive } = new;
+        let (sender, stop) = Stop::pair();
+        let ending = Rc::new(Ending { reason: Cell::new(None), stop: sender });
+        Attempt::create(|context| {
+            context.set_mailbox_capacity(MAILBOX);
+            let job = Job { shared, link: link.clone(), serial, task, delivery, ending: Rc::clone(&ending), stop };
+            Attempt { job: Some(job), link, serial, ending, link_alive, finished: false }
+        })
+    }
+}
+
+impl Actor for Attempt {
+    type Context = Context<Attempt>;
+
+    fn started(&mut self, context: &mut Context<Attempt>) {
+        let mut link_alive = self.link_alive.clone();
+        let link_gone = async move { while link_alive.changed().await.is_ok() {} };
+        context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Disowned)));
+        if let Some(job) = self.job.take() {
+            context.spawn(job.carry_out().into_actor(self).map(|(), attempt, context| {
+                attempt.finished = true;
+                context.stop();
+            }));
+        }
+    }
+}
+
+impl Handler<EndAttempt> for Attempt {
+    type Result = ();
+
+    fn handle(&mut self, message: EndAttempt, _: &mut Context<Attempt>) {
+        self.ending.ask(message.reason);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Link's mailbox has room for this from every slot.
+        let _ = self.link.try_send(AttemptGone { serial: self.serial, died: !self.finished });
+    }
+}
+
+impl Ending {
+    fn ask(&self, reason: EndReason) {
+        if self.reason.get().is_none() {
+            self.reason.set(Some(reason));
+            self.stop.send_replace(true);
+        }
+    }
+}
+
+impl Job {
+    async fn carry_out(self) {
+        let asked_at = Instant::now();
+        let go = self.claim().await;
+        let verdict = match go {
+            None => Verdict::Drop,
+            Some(Go { token, epoch, deadline }) => {
+                let claimed = AttemptClaimed { serial: self.serial, token, epoch, deadline, asked_at };
+                self.link.send(claimed).await.unwrap_or(Verdict::Drop)
+            }
+        };
+        mark_done(&self.shared.ports, self.delivery).await;
+        let (Some(Go { token, .. }), Verdict::CarryOut) = (go, verdict) else { return };
+
+        let Job { shared, task, ending, mut stop, .. } = self;
+        let begun = Instant::now();
+        let attempt = task.attempt.clone();
+        let ended = work_out(&shared, task, &mut stop).await;
+        let ended = match ending.reason.get() {
+            None => ended,
+            Some(EndReason::Disowned) => return debug!(run_id = %attempt.run, agent = attempt.agent, "disowned"),
+            Some(EndReason::Cancelled) => Ended { end: AttemptEnd::Cancelled, ..ended },
+            Some(EndReason::WorkerStops) => {
+                Ended { usage: ended.usage, ..Ended::lost(Some("worker_stopped"), "the worker was stopped") }
+            }
+        };
+        let report = AttemptReport {
+            attempt,
+            token,
+            worker: shared.worker.clone(),
+            end: ended.end,
+            usage: ended.usage,
+            notes: ended.notes,
+            elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let given_up = async {
+            stop.asked().await;
+            if ending.reason.get() != Some(EndReason::Disowned) {
+                tokio::time::sleep(LAST_WORDS).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = publish(&shared.ports, &report) => {}
+            () = given_up => debug!(run_id = %report.attempt.run, agent = report.attempt.agent, "report given up"),
+        }
+    }
+
+    /// Asks the owner; `None` when the task is to be dropped.
+    async fn claim(&self) -> Option<Go> {
+        let attempt = &self.task.attempt;
+        let claim = Claim { attempt: attempt.clone(), worker: self.shared.worker.clone() };
+        let request = encode(&WorkerRequest::Claim(claim)).ok()?;
+        let asked = timeout(CLAIM_WAIT, self.shared.ports.control.request(&attempt.run, request)).await;
+        let answer = match asked.ok()? {
+            Ok(answer) => answer,
+            Err(error) => {
+                debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered");
+                return None;
+            }
+        };
+        match decode(&answer) {
+            Ok(OwnerAnswer::Claim(ClaimAnswer::Go { token, epoch, deadline_ms })) => {
+                Some(Go { token, epoch, deadline: Duration::from_millis(deadline_ms) })
+            }
+            Ok(OwnerAnswer::Claim(ClaimAnswer::Gone)) => None,
+            Ok(OwnerAnswer::Heartbeat(_)) | Err(_) => {
+                warn!(run_id = %attempt.run, agent = attempt.agent, "the answer to a claim is none");
+                let _ = self.link.send(NonsenseHeard).await;
+                None
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Go {
+    token: AttemptToken,
+    epoch: Epoch,
+    deadline: Duration,
+}
+
+async fn mark_done(ports: &Ports, delivery: u64) {
+    if let Err(error) = ports.tasks.done(delivery).await {
+        // It comes again, and its claim is refused then.
+        debug!(%error, "a task could not be marked done");
+    }
+}
+
+async fn work_out(shared: &Shared, task: Task, stop: &mut Stop) -> Ended {
+    let run = task.attempt.run.clone();
+    let gathered = tokio::select! {
+        biased;
+        gathered = gather(&shared.ports, &run, task, shared.attempt_timeout) => gathered,
+        () = stop.asked() => return Ended::lost(None, "stopped"),
+    };
+    match gathered {
+        Ok(work) => shared.runners.of(work.task.runner).run(&work, stop).await,
+        Err(error) => Ended::lost(Some("blobs"), format!("a text of the task cannot be had: {error}")),
+    }
+}
+
+/// Brings the texts of a task to their places.
+async fn gather(ports: &Ports, run: &RunId, mut task: Task, timeout: Duration) -> Result<Work, BlobError> {
+    let prompt = text_of(ports, run, std::mem::replace(&mut task.prompt, Payload::text(""))).await?;
+    let mut schema = None;
+    if let Some(payload) = task.schema.take() {
+        schema = Some(text_of(ports, run, payload).await?);
+    }
+    let mut args = None;
+    if let Some(payload) = task.args.take() {
+        args = Some(json_of(ports, run, payload).await?);
+    }
+    let timeout = task.timeout_ms.map_or(timeout, Duration::from_millis);
+    Ok(Work { task, prompt, schema, args, timeout })
+}
+
+async fn text_of(ports: &Ports, run: &RunId, payload: Payload) -> Result<String, BlobError> {
+    match payload {
+        Payload::Text { text } | Payload::Json { json: text } => Ok(text),
+        Payload::TextBlob { digest, .. } | Payload::JsonBlob { digest, .. } => {
+            let bytes = ports.blobs.get(run, &digest).await?;
+            String::from_utf8(bytes.into()).map_err(|error| BlobError::Unavailable { source: error.into() })
+        }
+    }
+}
+
+async fn json_of(ports: &Ports, run: &RunId, payload: Payload) -> Result<String, BlobError> {
+    let is_json = payload.is_json();
+    let text = text_of(ports, run, payload).await?;
+    Ok(if is_json { text } else { serde_json::Value::String(text).to_string() })
+}
+
+/// Publishes until the report is accepted.
+pub(crate) async fn publish(ports: &Ports, report: &AttemptReport) {
+    let Ok(bytes) = encode(report) else { return };
+    let (mut pause, pause_max) = PUBLISH_AGAIN;
+    while let Err(error) = ports.results.publish(&report.attempt.run, bytes.clone()).await {
+        warn!(run_id = %report.attempt.run, agent = report.attempt.agent, %error, "report not published yet");
+        tokio::time::sleep(pause).await;
+        pause = pause_max.min(pause * 2);
+    }
+}

@@ -1,0 +1,17 @@
+//! A worker: pulls tasks, carries them out through runners, reports how they ended, and leaves no process behind.
+//!
+//! [`start`] is the way in; `process/README.md` tells how programs are started and ended.
+
+mod attempt;
+pub mod definition;
+mod environment;
+mod link;
+mod listen;
+mod messages;
+mod process;
+mod runner;
+mod worker;
+
+pub use messages::Observed;
+pub use process::keeper_main;
+pub use worker::{WorkerConfig, WorkerError, WorkerHandle, start};

@@ -1,0 +1,444 @@
+//! Link: the worker's session. Knows its slots and its attempts, keeps owners informed, ends what they disown.
+
+use crate::attempt::{Attempt, NewAttempt, Shared, publish};
+use crate::listen::{listen_to_broadcasts, pull_tasks};
+use crate::messages::{
+    AttemptClaimed, AttemptGone, BroadcastsMissed, CancelHeard, Drain, EndAttempt, EndReason, NonsenseHeard, Observe,
+    Observed, ReleaseRun, Serial, StopWorker, TasksPulled, Verdict,
+};
+use crate::process::Keeper;
+use crate::runner::Ended;
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, ResponseActFuture,
+    ResponseFuture, WrapFuture as _,
+};
+use skein_common::ports::{Target, TaskDelivery};
+use skein_common::wire::{
+    AttemptRef, AttemptReport, Heartbeat, HeartbeatAnswer, OwnerAnswer, RunningAttempt, Task, WorkerRequest, decode,
+    encode,
+};
+use skein_common::{AttemptToken, Epoch, RunId};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+/// Messages that wait beside the two that each attempt may send: one of each loop and of the handle. All of them but
+/// the end of an attempt are sent with `send`, so a full mailbox makes senders wait.
+const MAILBOX_BESIDE_ATTEMPTS: usize = 64;
+/// Runs whose newest owner is remembered after their last attempt here.
+const EPOCHS_MAX: usize = 4096;
+
+/// The session of one worker.
+#[derive(Debug)]
+pub(crate) struct Link {
+    config: LinkConfig,
+    attempts: BTreeMap<Serial, Entry>,
+    /// Guards against a second delivery of what is being carried out.
+    serials: BTreeMap<AttemptRef, Serial>,
+    last_serial: Serial,
+    /// Pulled, not claimed, waiting for a slot.
+    backlog: VecDeque<TaskDelivery>,
+    slots_free: watch::Sender<usize>,
+    /// Closes when Link is gone.
+    alive: watch::Sender<()>,
+    newest_epochs: BTreeMap<RunId, Epoch>,
+    loops: Vec<LoopTask>,
+    draining: bool,
+    idle: Vec<oneshot::Sender<()>>,
+    observed: Observed,
+    /// Dropped with Link, which tells the one that restarts it.
+    _died: oneshot::Sender<()>,
+}
+
+/// What a Link is made of, again after it died.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkConfig {
+    pub shared: Rc<Shared>,
+    pub keeper: Rc<Keeper>,
+    pub targets: Vec<Target>,
+    pub slots: usize,
+    pub heartbeat: Duration,
+}
+
+#[derive(Debug)]
+struct Entry {
+    addr: Addr<Attempt>,
+    attempt: AttemptRef,
+    claimed: Option<Claimed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Claimed {
+    token: AttemptToken,
+    deadline: Duration,
+    extended_at: Instant,
+}
+
+/// Ends with its Link.
+#[derive(Debug)]
+struct LoopTask(JoinHandle<()>);
+
+impl Drop for LoopTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// Begins to pull. `died` closes when the Link is gone without having been stopped.
+    pub(crate) fn begin(config: LinkConfig, died: oneshot::Sender<()>) -> Addr<Link> {
+        Link::create(|context| {
+            context.set_mailbox_capacity(2 * config.slots + MAILBOX_BESIDE_ATTEMPTS);
+            Link {
+                slots_free: watch::Sender::new(config.slots),
+                config,
+                attempts: BTreeMap::new(),
+                serials: BTreeMap::new(),
+                last_serial: 0,
+                backlog: VecDeque::new(),
+                alive: watch::Sender::new(()),
+                newest_epochs: BTreeMap::new(),
+                loops: Vec::new(),
+                draining: false,
+                idle: Vec::new(),
+                observed: Observed::default(),
+                _died: died,
+            }
+        })
+    }
+
+    fn take_on(&mut self, delivery: TaskDelivery, context: &mut Context<Link>) {
+        let task: Task = match decode(&delivery.task) {
+            Ok(task) => task,
+            Err(error) => {
+                self.observed.bad_messages_total += 1;
+                warn!(%error, bytes = delivery.task.len(), "what was pulled is no task");
+                return self.drop_task(delivery.delivery, context);
+            }
+        };
+        if self.is_stale(&task.attempt.run, task.epoch) || self.serials.contains_key(&task.attempt) {
+            return self.drop_task(delivery.delivery, context);
+        }
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let attempt = task.attempt.clone();
+        let addr = Attempt::begin(NewAttempt {
+            shared: Rc::clone(&self.config.shared),
+            link: context.address(),
+            serial,
+            task,
+            delivery: delivery.delivery,
+            link_alive: self.alive.subscribe(),
+        });
+        self.serials.insert(attempt.clone(), serial);
+        self.attempts.insert(serial, Entry { addr, attempt, claimed: None });
+        self.observed.attempts_begun_total += 1;
+        self.slots_free.send_modify(|free| *free = free.saturating_sub(1));
+    }
+
+    fn drop_task(&self, delivery: u64, context: &mut Context<Link>) {
+        let shared = Rc::clone(&self.config.shared);
+        let done = async move { drop(shared.ports.tasks.done(delivery).await) };
+        context.spawn(done.into_actor(self));
+    }
+
+    /// Whether a newer owner of the run has been heard of; remembers this one if not.
+    fn is_stale(&mut self, run: &RunId, epoch: Epoch) -> bool {
+        match self.newest_epochs.get_mut(run) {
+            Some(newest) if epoch < *newest => {
+                self.observed.stale_owners_total += 1;
+                return true;
+            }
+            Some(newest) => *newest = epoch,
+            None => {
+                self.newest_epochs.insert(run.clone(), epoch);
+                while self.newest_epochs.len() > EPOCHS_MAX {
+                    // The oldest run: their ids sort by time.
+                    self.newest_epochs.pop_first();
+                }
+            }
+        }
+        false
+    }
+
+    fn end(&self, serial: Serial, reason: EndReason) {
+        if let Some(entry) = self.attempts.get(&serial) {
+            // Full means that it was told already, closed that it is over.
+            let _ = entry.addr.try_send(EndAttempt { reason });
+        }
+    }
+
+    fn fill_slots(&mut self, context: &mut Context<Link>) {
+        while *self.slots_free.borrow() > 0 && !self.draining {
+            let Some(delivery) = self.backlog.pop_front() else { return };
+            self.take_on(delivery, context);
+        }
+    }
+
+    /// Tells each owner which of its attempts run here.
+    fn heartbeat(&mut self, context: &mut Context<Link>) {
+        let mut by_run: BTreeMap<RunId, Vec<RunningAttempt>> = BTreeMap::new();
+        for Entry { attempt, claimed, .. } in self.attempts.values() {
+            if let Some(Claimed { token, .. }) = claimed {
+                let running = RunningAttempt { attempt: attempt.clone(), token: *token };
+                by_run.entry(attempt.run.clone()).or_default().push(running);
+            }
+        }
+        for (run, attempts) in by_run {
+            let asked_at = Instant::now();
+            let ask = ask_owner(Rc::clone(&self.config.shared), run.clone(), attempts, self.config.heartbeat);
+            context.spawn(ask.into_actor(self).map(move |answer, link, _| match answer {
+                Asked::Answered(answer) => link.hear_owner(&run, asked_at, answer),
+                Asked::Nobody => {}
+                Asked::Nonsense => link.observed.bad_messages_total += 1,
+            }));
+        }
+        self.end_overdue(context);
+    }
+
+    fn hear_owner(&mut self, run: &RunId, asked_at: Instant, answer: HeartbeatAnswer) {
+        let HeartbeatAnswer { extended, gone } = answer;
+        // An owner speaks for the run it was asked about only.
+        for attempt in extended.iter().filter(|attempt| attempt.run == *run) {
+            let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));
+            if let Some(claimed) = entry.and_then(|entry| entry.claimed.as_mut()) {
+                claimed.extended_at = asked_at.max(claimed.extended_at);
+            }
+        }
+        for attempt in gone.iter().filter(|attempt| attempt.run == *run) {
+            if let Some(serial) = self.serials.get(attempt) {
+                self.end(*serial, EndReason::Disowned);
+            }
+        }
+    }
+
+    /// Ends what no owner extended in time, and comes back for what would be overdue before the next heartbeat.
+    fn end_overdue(&mut self, context: &mut Context<Link>) {
+        let now = Instant::now();
+        let deadlines = self.attempts.iter().filter_map(|(serial, entry)| Some((*serial, entry.claimed?)));
+        let until_deadline = |claimed: Claimed| (claimed.extended_at + claimed.deadline).duration_since(now);
+        let (overdue, in_time): (Vec<_>, Vec<_>) =
+            deadlines.map(|(serial, claimed)| (serial, until_deadline(claimed))).partition(|(_, left)| left.is_zero());
+        for (serial, _) in overdue {
+            self.observed.deadlines_passed_total += 1;
+            warn!(serial, "no owner answered in time; the attempt is ended");
+            self.end(serial, EndReason::Disowned);
+        }
+        let next = in_time.into_iter().map(|(_, left)| left).min().filter(|left| *left < self.config.heartbeat);
+        if let Some(next) = next {
+            context.run_later(next, |link, context| link.end_overdue(context));
+        }
+    }
+
+    fn report_lost(&self, entry: &Entry, context: &mut Context<Link>) {
+        let Some(Claimed { token, .. }) = entry.claimed else { return };
+        let shared = Rc::clone(&self.config.shared);
+        let lost = Ended::lost(Some("worker_fault"), "the attempt died of a fault in the worker");
+        let report = AttemptReport {
+            attempt: entry.attempt.clone(),
+            token,
+            worker: shared.worker.clone(),
+            end: lost.end,
+            usage: lost.usage,
+            notes: lost.notes,
+            elapsed_ms: 0,
+        };
+        context.spawn(async move { publish(&shared.ports, &report).await }.into_actor(self));
+    }
+
+    fn drain(&mut self) -> oneshot::Receiver<()> {
+        self.draining = true;
+        self.loops.clear();
+        // Nobody claimed them, so they are delivered to somebody else.
+        self.backlog.clear();
+        let (idle, when_idle) = oneshot::channel();
+        self.idle.push(idle);
+        self.tell_if_idle();
+        when_idle
+    }
+
+    fn tell_if_idle(&mut self) {
+        if self.draining && self.attempts.is_empty() {
+            for idle in self.idle.drain(..) {
+                let _ = idle.send(());
+            }
+        }
+    }
+}
+
+enum Asked {
+    Answered(HeartbeatAnswer),
+    Nobody,
+    Nonsense,
+}
+
+async fn ask_owner(shared: Rc<Shared>, run: RunId, attempts: Vec<RunningAttempt>, wait: Duration) -> Asked {
+    let heartbeat = Heartbeat { worker: shared.worker.clone(), attempts };
+    let Ok(request) = encode(&WorkerRequest::Heartbeat(heartbeat)) else { return Asked::Nobody };
+    let Ok(Ok(answer)) = timeout(wait, shared.ports.control.request(&run, request)).await else { return Asked::Nobody };
+    match decode(&answer) {
+        Ok(OwnerAnswer::Heartbeat(answer)) => Asked::Answered(answer),
+        Ok(OwnerAnswer::Claim(_)) | Err(_) => Asked::Nonsense,
+    }
+}
+
+impl Actor for Link {
+    type Context = Context<Link>;
+
+    fn started(&mut self, context: &mut Context<Link>) {
+        let ports = &self.config.shared.ports;
+        for target in self.config.targets.clone() {
+            let pulling = pull_tasks(ports.tasks.clone(), target, self.slots_free.subscribe(), context.address());
+            self.loops.push(LoopTask(actix_rt::spawn(pulling)));
+        }
+        let listening = listen_to_broadcasts(ports.control.clone(), context.address());
+        self.loops.push(LoopTask(actix_rt::spawn(listening)));
+        context.run_interval(self.config.heartbeat, |link, context| link.heartbeat(context));
+    }
+
+    fn stopped(&mut self, _: &mut Context<Link>) {
+        info!("worker stopped");
+    }
+}
+
+impl Handler<TasksPulled> for Link {
+    type Result = ();
+
+    fn handle(&mut self, message: TasksPulled, context: &mut Context<Link>) {
+        if !self.draining {
+            self.backlog.extend(message.deliveries);
+            self.fill_slots(context);
+        }
+    }
+}
+
+impl Handler<AttemptClaimed> for Link {
+    type Result = Verdict;
+
+    fn handle(&mut self, message: AttemptClaimed, context: &mut Context<Link>) -> Verdict {
+        let AttemptClaimed { serial, token, epoch, deadline, asked_at } = message;
+        let Some(run) = self.attempts.get(&serial).map(|entry| entry.attempt.run.clone()) else { return Verdict::Drop };
+        if self.is_stale(&run, epoch) {
+            return Verdict::Drop;
+        }
+        if let Some(entry) = self.attempts.get_mut(&serial) {
+            entry.claimed = Some(Claimed { token, deadline, extended_at: asked_at });
+        }
+        if deadline < self.config.heartbeat {
+            self.end_overdue(context);
+        }
+        Verdict::CarryOut
+    }
+}
+
+impl Handler<AttemptGone> for Link {
+    type Result = ();
+
+    fn handle(&mut self, message: AttemptGone, context: &mut Context<Link>) {
+        let Some(entry) = self.attempts.remove(&message.serial) else { return };
+        self.serials.remove(&entry.attempt);
+        self.slots_free.send_modify(|free| *free += 1);
+        if message.died {
+            self.observed.attempts_died_total += 1;
+            error!(run_id = %entry.attempt.run, agent = entry.attempt.agent, "an attempt died of a fault of ours");
+            self.report_lost(&entry, context);
+        }
+        self.fill_slots(context);
+        self.tell_if_idle();
+    }
+}
+
+impl Handler<CancelHeard> for Link {
+    type Result = ();
+
+    fn handle(&mut self, message: CancelHeard, _: &mut Context<Link>) {
+        let cancel = message.cancel;
+        if self.is_stale(&cancel.run, cancel.epoch) {
+            return;
+        }
+        let meant = |entry: &Entry| match &cancel.attempt {
+            Some(attempt) => entry.attempt == *attempt,
+            None => entry.attempt.run == cancel.run,
+        };
+        for (serial, _) in self.attempts.iter().filter(|(_, entry)| meant(entry)) {
+            self.end(*serial, EndReason::Cancelled);
+        }
+    }
+}
+
+impl Handler<BroadcastsMissed> for Link {
+    type Result = ();
+
+    fn handle(&mut self, _: BroadcastsMissed, context: &mut Context<Link>) {
+        self.heartbeat(context);
+    }
+}
+
+impl Handler<NonsenseHeard> for Link {
+    type Result = ();
+
+    fn handle(&mut self, _: NonsenseHeard, _: &mut Context<Link>) {
+        self.observed.bad_messages_total += 1;
+    }
+}
+
+impl Handler<Drain> for Link {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Link>) -> ResponseFuture<()> {
+        let idle = self.drain();
+        Box::pin(async move { drop(idle.await) })
+    }
+}
+
+impl Handler<StopWorker> for Link {
+    type Result = ResponseActFuture<Link, ()>;
+
+    fn handle(&mut self, _: StopWorker, _: &mut Context<Link>) -> ResponseActFuture<Link, ()> {
+        let idle = self.drain();
+        for serial in self.attempts.keys() {
+            self.end(*serial, EndReason::WorkerStops);
+        }
+        let keeper = Rc::clone(&self.config.keeper);
+        let all_gone = async move {
+            let _ = idle.await;
+            keeper.close().await;
+        };
+        Box::pin(all_gone.into_actor(self).map(|(), _, context| context.stop()))
+    }
+}
+
+impl Handler<ReleaseRun> for Link {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, message: ReleaseRun, _: &mut Context<Link>) -> ResponseFuture<()> {
+        let keeper = Rc::clone(&self.config.keeper);
+        Box::pin(async move { keeper.release_run(&message.run).await })
+    }
+}
+
+impl Handler<Observe> for Link {
+    type Result = Observed;
+
+    fn handle(&mut self, _: Observe, _: &mut Context<Link>) -> Observed {
+        Observed {
+            slots_free: *self.slots_free.borrow(),
+            attempts: self.attempts.len(),
+            backlog: self.backlog.len(),
+            ..self.observed.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handler<crate::messages::DieForTest> for Link {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::messages::DieForTest, _: &mut Context<Link>) {
+        panic!("a fault in the session")
+    }
+}

@@ -1,0 +1,129 @@
+//! Messages of the worker's actors: intent, sender, answer.
+
+use actix::Message;
+use skein_common::ports::TaskDelivery;
+use skein_common::wire::Cancel;
+use skein_common::{AttemptToken, Epoch, RunId};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Numbers the attempts of one Link.
+pub(crate) type Serial = u64;
+
+/// Brings tasks. Sent by: the pull loop of a target. Answered when each has a slot or waits for one.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TasksPulled {
+    pub deliveries: Vec<TaskDelivery>,
+}
+
+/// The owner said `go`. Sent by: Attempt. The answer says whether to carry it out.
+#[derive(Debug, Message)]
+#[rtype(result = "Verdict")]
+pub(crate) struct AttemptClaimed {
+    pub serial: Serial,
+    pub token: AttemptToken,
+    pub epoch: Epoch,
+    /// Without an answer to a heartbeat for so long it ends.
+    pub deadline: Duration,
+    /// The deadline counts from here.
+    pub asked_at: Instant,
+}
+
+/// What becomes of an attempt that was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, actix::MessageResponse)]
+pub(crate) enum Verdict {
+    CarryOut,
+    /// A newer owner has been heard of, or the worker stops.
+    Drop,
+}
+
+/// The attempt is over and its slot free. Sent by: Attempt when it is dropped. Not answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct AttemptGone {
+    pub serial: Serial,
+    /// It did not come to its own end: it panicked.
+    pub died: bool,
+}
+
+/// An owner cancels. Sent by: the broadcast listener. Answered when the attempts were told.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CancelHeard {
+    pub cancel: Cancel,
+}
+
+/// Something came that is no message of ours. Sent by: the broadcast listener. Not answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct NonsenseHeard;
+
+/// Broadcasts were lost, so the owners are asked. Sent by: the broadcast listener. Not answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct BroadcastsMissed;
+
+/// Takes nothing new. Sent by: the worker's handle. Answered when the last attempt is over.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+/// Ends all attempts. Sent by: the worker's handle. Answered when every process is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopWorker;
+
+/// The run ended. Sent by: the worker's handle. Answered when other owners may start attempts of it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReleaseRun {
+    pub run: RunId,
+}
+
+/// Asks for numbers. Sent by: the worker's handle. Answered at once.
+#[derive(Debug, Message)]
+#[rtype(result = "Observed")]
+pub(crate) struct Observe;
+
+/// What tests and operators see of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, actix::MessageResponse)]
+pub struct Observed {
+    pub slots_free: usize,
+    pub attempts: usize,
+    /// Tasks that were pulled and wait for a slot.
+    pub backlog: usize,
+    pub attempts_begun_total: u64,
+    /// Attempts that panicked.
+    pub attempts_died_total: u64,
+    /// Attempts ended because no owner answered in time.
+    pub deadlines_passed_total: u64,
+    /// Bytes that were no message of this version.
+    pub bad_messages_total: u64,
+    /// Messages of owners older than the newest heard of.
+    pub stale_owners_total: u64,
+}
+
+/// Ends the attempt. Sent by: Link. Not answered; `AttemptGone` follows.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndAttempt {
+    pub reason: EndReason,
+}
+
+/// Why an attempt is ended before its own end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndReason {
+    /// The owner cancelled it and wants to hear so.
+    Cancelled,
+    /// The owner does not know it (any more), or did not answer in time: nobody waits for a report.
+    Disowned,
+    /// The worker ends.
+    WorkerStops,
+}
+
+/// Panics. Sent by: a test. Not answered.
+#[cfg(test)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct DieForTest;

@@ -1,0 +1,12 @@
+//! Programs of attempts: started and ended by a keeper, a process of its own. `README.md` here is the guide.
+
+mod attempts_lock;
+mod client;
+mod descendants;
+mod keeper;
+mod protocol;
+mod sweep;
+
+pub(crate) use client::{Keeper, KeeperError, KeptChild, Pipes, ProgramStart};
+pub use keeper::keeper_main;
+pub(crate) use protocol::{Exit, Mark};

@@ -1,0 +1,134 @@
+//! Ends what attempts leave behind: after each event the keeper looks at its children and kills those that
+//! belong to no attempt that is still going on, with everything below them.
+
+use super::descendants::{Marked, ProcessTable, children_of_this_thread, marked};
+use super::keeper::Kept;
+use super::protocol::KeptId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// What a sweep remembers from one round to the next.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// Orphans whose environment was empty: killed when it still is in the next round.
+    unclear: BTreeSet<i32>,
+    /// Processes of other users, which cannot be killed.
+    untouchable: BTreeSet<i32>,
+    warnings: Vec<String>,
+}
+
+/// Processes to be killed, and for which attempt; `None` when that does not show, so that all wait for it.
+type Doomed = BTreeMap<i32, Option<KeptId>>;
+
+impl Sweep {
+    /// Kills what is to be killed; gives the attempts of which nothing is left, and whether another round is needed.
+    pub(super) fn round(&mut self, attempts: &BTreeMap<KeptId, Kept>, closing: bool) -> (Vec<KeptId>, bool) {
+        let now = Instant::now();
+        let finished = |kept: &Kept| closing || kept.exit.is_some() || kept.kill_at.is_some_and(|at| at <= now);
+        let roots: BTreeSet<i32> =
+            attempts.values().filter(|kept| kept.exit.is_none()).map(|kept| kept.root).collect();
+        let exited = || attempts.iter().filter(|(_, kept)| kept.exit.is_some()).map(|(id, _)| *id);
+        let to_kill = attempts.values().any(|kept| kept.exit.is_none() && finished(kept));
+        let orphans =
+            children_of_this_thread().map(|children| children.into_iter().any(|pid| !roots.contains(&pid)));
+        if orphans == Some(false) && !to_kill {
+            self.unclear.clear();
+            return (exited().collect(), false);
+        }
+
+        let table = ProcessTable::read();
+        let doomed = if closing { everything(&table) } else { self.doomed(&table, attempts, &roots, finished) };
+        let doomed: Doomed = doomed.into_iter().filter(|(pid, _)| self.kill(&table, *pid)).collect();
+        let all_wait = doomed.values().any(Option::is_none);
+        let waiting: BTreeSet<KeptId> = doomed.values().flatten().copied().collect();
+        let gone = exited().filter(|id| !all_wait && !waiting.contains(id)).collect();
+        (gone, !doomed.is_empty() || !self.unclear.is_empty())
+    }
+
+    /// What could not be done since the last call.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn doomed(
+        &mut self,
+        table: &ProcessTable,
+        attempts: &BTreeMap<KeptId, Kept>,
+        roots: &BTreeSet<i32>,
+        finished: impl Fn(&Kept) -> bool,
+    ) -> Doomed {
+        let mut doomed = Doomed::new();
+        for (id, kept) in attempts.iter().filter(|(_, kept)| kept.exit.is_none() && finished(kept)) {
+            doomed.extend(table.tree(kept.root).into_iter().map(|pid| (pid, Some(*id))));
+        }
+        let before = std::mem::take(&mut self.unclear);
+        let orphans = own_children(table).into_iter().filter(|pid| !roots.contains(pid));
+        for orphan in orphans.filter(|pid| table.get(*pid).is_some_and(|process| !process.zombie)) {
+            let owner = match self.owner(table, attempts, orphan, &before) {
+                Owner::Attempt(id) if attempts.get(&id).is_some_and(&finished) => Some(id),
+                Owner::Attempt(_) | Owner::Unclear => continue,
+                Owner::Nobody => None,
+            };
+            for pid in table.tree(orphan) {
+                doomed.entry(pid).or_insert(owner);
+            }
+        }
+        doomed
+    }
+
+    fn owner(
+        &mut self,
+        table: &ProcessTable,
+        attempts: &BTreeMap<KeptId, Kept>,
+        orphan: i32,
+        unclear_before: &BTreeSet<i32>,
+    ) -> Owner {
+        let group = table.get(orphan).map(|process| process.group);
+        if let Some((id, _)) = attempts.iter().find(|(_, kept)| Some(kept.root) == group) {
+            return Owner::Attempt(*id);
+        }
+        match marked(orphan) {
+            Marked::By(mark) => {
+                let owner = attempts.iter().find(|(_, kept)| kept.mark == mark);
+                owner.map_or(Owner::Nobody, |(id, _)| Owner::Attempt(*id))
+            }
+            Marked::Unclear if !unclear_before.contains(&orphan) => {
+                self.unclear.insert(orphan);
+                Owner::Unclear
+            }
+            Marked::Unclear | Marked::Not => Owner::Nobody,
+        }
+    }
+
+    /// Kills; false when there is nothing to wait for.
+    fn kill(&mut self, table: &ProcessTable, pid: i32) -> bool {
+        if table.get(pid).is_none_or(|process| process.zombie) {
+            return false;
+        }
+        let killed = table.kill(pid);
+        if !killed && self.untouchable.insert(pid) {
+            self.warnings.push(format!("may not kill {}, which an attempt left behind", table.describe(pid)));
+        }
+        killed
+    }
+}
+
+enum Owner {
+    Attempt(KeptId),
+    Nobody,
+    /// To be looked at again.
+    Unclear,
+}
+
+fn everything(table: &ProcessTable) -> Doomed {
+    own_children(table).into_iter().flat_map(|child| table.tree(child)).map(|pid| (pid, None)).collect()
+}
+
+/// Listed after the table was read: a process that lost its parent since then is in this list and not yet in the
+/// table's, and everything else alive is still where the table says.
+fn own_children(table: &ProcessTable) -> Vec<i32> {
+    children_of_this_thread().unwrap_or_else(|| {
+        let own = i32::try_from(std::process::id()).ok();
+        table.pids().filter(|pid| table.get(*pid).map(|process| process.parent) == own).collect()
+    })
+}

@@ -1,0 +1,276 @@
+//! The `command` runner: a program, no model (A2).
+
+use super::output::{self, Output, TooLarge};
+use super::program::{self, Program};
+use super::schema::{Schema, SchemaError};
+use super::{Ended, Runner, Stop, Work};
+use crate::environment::Environment;
+use crate::process::{Exit, Keeper, KeeperError, KeptChild, Mark, Pipes, ProgramStart};
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use skein_common::Payload;
+use skein_common::agent::Cause;
+use skein_common::wire::AttemptEnd;
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tracing::warn;
+
+/// Between SIGTERM and SIGKILL when an attempt is told to end: time to write a last line, and as long as agents that
+/// were never awaited get (C28).
+const KILL_GRACE: Duration = Duration::from_secs(2);
+/// When everything is gone the rest of its output is in the pipes. Longer it takes only when a descriptor was handed
+/// to a process that is none of ours.
+const REST_OF_OUTPUT: Duration = Duration::from_secs(1);
+/// `EX_TEMPFAIL` of sysexits.h: the program asks to be tried again.
+const EXIT_RETRY: i32 = 75;
+
+/// Starts programs.
+#[derive(Debug)]
+pub(crate) struct CommandRunner {
+    pub keeper: Rc<Keeper>,
+    pub environment: Environment,
+    pub root: Option<PathBuf>,
+    pub output_bytes_max: u64,
+}
+
+/// What standard input says, in this order.
+#[derive(Serialize)]
+struct Input<'a> {
+    prompt: &'a str,
+    args: Option<&'a RawValue>,
+    schema: Option<&'a RawValue>,
+    label: &'a str,
+    phase: Option<&'a str>,
+    run: &'a str,
+    agent: u32,
+    attempt: u32,
+    host: Option<&'a str>,
+    model: Option<&'a str>,
+}
+
+/// Why a program is not left to run to its end.
+enum Halt {
+    Stopped,
+    TimedOut,
+    TooLarge,
+}
+
+#[async_trait(?Send)]
+impl Runner for CommandRunner {
+    async fn run(&self, work: &Work, stop: &mut Stop) -> Ended {
+        match self.carry_out(work, stop).await {
+            Ok(ended) | Err(ended) => ended,
+        }
+    }
+}
+
+impl CommandRunner {
+    async fn carry_out(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
+        let schema = work.schema.as_deref().map(Schema::parse).transpose().map_err(schema_failure)?;
+        let program = program::prepare(work, &self.environment, self.root.as_deref())?;
+        let input = input(work)?;
+        tokio::select! {
+            held = self.keeper.hold_run(&work.attempt().run) => held.map_err(not_started)?,
+            () = stop.asked() => return Err(Ended::lost(None, "stopped")),
+        }
+        let (mut child, pipes) = self.keeper.start(start_of(work, program)).await.map_err(not_started)?;
+        let mut output = Output::default();
+        let attended = self.attend(&mut child, pipes, &input, &mut output, work.timeout, stop).await;
+        let (halt, exit) = attended.map_err(|error| Ended::lost(Some("keeper"), error.to_string()))?;
+        let usage = output.three.usage();
+        let mut ended = match halt {
+            Some(halt) => self.halted(&halt, work, &output),
+            None => exited(exit, output, schema.as_ref()),
+        };
+        match usage {
+            Ok(usage) => ended.usage = usage.unwrap_or_default(),
+            Err(error) => ended.notes.push(format!("the last line on descriptor 3 is no usage: {error}")),
+        }
+        Ok(ended)
+    }
+
+    /// Writes and reads until the program and all its descendants are gone; ends them when it has to.
+    async fn attend(
+        &self,
+        child: &mut KeptChild,
+        mut pipes: Pipes,
+        input: &[u8],
+        output: &mut Output,
+        timeout: Duration,
+        stop: &mut Stop,
+    ) -> Result<(Option<Halt>, Exit), KeeperError> {
+        // The pipes stay open to the end: a program that wrote too much shall be killed, not go on with a closed one.
+        let mut pump = std::pin::pin!(pump(&mut pipes, input, output, self.output_bytes_max));
+        let mut pumping = true;
+        let mut deadline = std::pin::pin!(tokio::time::sleep(timeout));
+        let mut halt = None;
+        let exit = loop {
+            let reason = tokio::select! {
+                exit = child.exited() => break exit?,
+                pumped = &mut pump, if pumping => {
+                    pumping = false;
+                    pumped.err().map(|TooLarge| Halt::TooLarge)
+                }
+                () = &mut deadline, if halt.is_none() => Some(Halt::TimedOut),
+                () = stop.asked(), if halt.is_none() => Some(Halt::Stopped),
+            };
+            if let Some(reason) = reason.filter(|_| halt.is_none()) {
+                child.end(reason.grace()).await;
+                halt = Some(reason);
+            }
+        };
+        if pumping && let Ok(Err(TooLarge)) = tokio::time::timeout(REST_OF_OUTPUT, &mut pump).await {
+            halt = halt.or(Some(Halt::TooLarge));
+        }
+        Ok((halt, exit))
+    }
+
+    fn halted(&self, halt: &Halt, work: &Work, output: &Output) -> Ended {
+        let (cause, detail, message) = match halt {
+            Halt::Stopped => return Ended::lost(None, "stopped"),
+            Halt::TimedOut => {
+                let message = format!("ran longer than {} ms", work.timeout.as_millis());
+                (Cause::TimedOut, Some("command_timeout"), message)
+            }
+            Halt::TooLarge => {
+                let message = format!("standard output is larger than {} bytes", self.output_bytes_max);
+                (Cause::OutputTooLarge, None, message)
+            }
+        };
+        let stderr = output.stderr.text();
+        let message = if stderr.is_empty() { message } else { format!("{message}\n{stderr}") };
+        Ended::failed(cause, detail, message)
+    }
+}
+
+impl Halt {
+    fn grace(&self) -> Duration {
+        match self {
+            Halt::Stopped | Halt::TimedOut => KILL_GRACE,
+            Halt::TooLarge => Duration::ZERO,
+        }
+    }
+}
+
+/// Carries the input to the program and its output here, all at the same time, until all of it was carried or
+/// standard output is too large.
+async fn pump(pipes: &mut Pipes, input: &[u8], output: &mut Output, bytes_max: u64) -> Result<(), TooLarge> {
+    let Pipes { stdin, stdout, stderr, three } = pipes;
+    let Output { stdout: text, stderr: errors, three: usage } = output;
+    let stdin = stdin.take();
+    let write = async move {
+        if let Some(mut stdin) = stdin {
+            // A program need not read its input.
+            let _ = stdin.write_all(input).await;
+        }
+        Ok(())
+    };
+    let read_errors = async {
+        output::read_stderr(stderr, errors).await;
+        Ok(())
+    };
+    let read_usage = async {
+        output::read_three(three, usage).await;
+        Ok(())
+    };
+    tokio::try_join!(output::read_all(stdout, text, bytes_max), read_errors, read_usage, write).map(|_| ())
+}
+
+fn input(work: &Work) -> Result<Vec<u8>, Ended> {
+    let raw = |text: &Option<String>| text.clone().map(RawValue::from_string).transpose();
+    let task = &work.task;
+    let encoded = raw(&work.args).and_then(|args| Ok((args, raw(&work.schema)?))).and_then(|(args, schema)| {
+        serde_json::to_vec(&Input {
+            prompt: &work.prompt,
+            args: args.as_deref(),
+            schema: schema.as_deref(),
+            label: &task.label,
+            phase: task.phase.as_deref(),
+            run: task.attempt.run.as_str(),
+            agent: task.attempt.agent,
+            attempt: task.attempt.attempt,
+            host: task.host.as_deref(),
+            model: task.model.as_deref(),
+        })
+    });
+    let mut input = encoded
+        .map_err(|error| Ended::failed(Cause::Failed, Some("bad_task"), format!("args or schema is not JSON: {error}")))?;
+    input.push(b'\n');
+    Ok(input)
+}
+
+fn start_of(work: &Work, program: Program) -> ProgramStart {
+    let attempt = work.attempt();
+    let mark = Mark {
+        run: attempt.run.as_str().to_owned(),
+        agent: attempt.agent.to_string(),
+        attempt: attempt.attempt.to_string(),
+    };
+    let Program { file, argv, env, cwd } = program;
+    ProgramStart { run: attempt.run.clone(), mark, program: file, argv, env, cwd }
+}
+
+fn not_started(error: KeeperError) -> Ended {
+    let message = error.to_string();
+    match error {
+        KeeperError::NotStarted { .. } => Ended::failed(Cause::Failed, Some("not_started"), message),
+        KeeperError::RunHeld { .. } => Ended::lost(Some("run_held"), message),
+        KeeperError::NoKeeper(_)
+        | KeeperError::NoPipes(_)
+        | KeeperError::LockFailed { .. }
+        | KeeperError::KeeperDied => {
+            warn!(error = %message, "a program could not be started");
+            Ended::lost(Some("keeper"), message)
+        }
+    }
+}
+
+fn exited(exit: Exit, output: Output, schema: Option<&Schema>) -> Ended {
+    let detail = match exit {
+        Exit::Code { code: 0 } => return succeeded(output.stdout, schema),
+        Exit::Code { code } => format!("exit {code}"),
+        Exit::Signal { signal } => format!("signal {signal}"),
+    };
+    let stderr = output.stderr.text();
+    let message = if stderr.is_empty() { format!("{detail}, and nothing on standard error") } else { stderr };
+    let mut ended = Ended::failed(Cause::Failed, Some(&detail), message);
+    if let AttemptEnd::Failed { retryable, .. } = &mut ended.end {
+        *retryable = exit == Exit::Code { code: EXIT_RETRY };
+    }
+    ended
+}
+
+fn succeeded(stdout: Vec<u8>, schema: Option<&Schema>) -> Ended {
+    let (text, replaced) = output::text_of(stdout);
+    let value = match schema {
+        None => Ok(Payload::Text { text }),
+        Some(schema) => fitted(text, schema),
+    };
+    let mut ended = match value {
+        Ok(value) => Ended::done(value, Default::default()),
+        Err(message) => Ended::failed(Cause::Failed, Some("schema"), message),
+    };
+    if replaced {
+        ended.notes.push("standard output was not valid UTF-8: what was not is replaced".to_owned());
+    }
+    ended
+}
+
+fn fitted(text: String, schema: &Schema) -> Result<Payload, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| format!("standard output is not JSON: {error}"))?;
+    let fitted = schema.fit(&value).map_err(|error| format!("standard output does not fit the schema: {error}"))?;
+    Ok(match fitted {
+        // As the program wrote it: numbers keep all their digits.
+        Cow::Borrowed(_) => Payload::Json { json: text },
+        Cow::Owned(coerced) => Payload::json(coerced.to_string()),
+    })
+}
+
+fn schema_failure(error: SchemaError) -> Ended {
+    Ended::failed(Cause::Failed, Some("schema"), error.to_string())
+}
