@@ -50,6 +50,12 @@ pub fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Whether a person is looking at standard output.
+#[must_use]
+pub fn stdout_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// `1234567` as `1.2M`.
 #[must_use]
 pub fn short_count(count: u64) -> String {

@@ -15,7 +15,7 @@ pub fn finished(global: &Global, view: &RunView) -> anyhow::Result<()> {
         return output::json(view);
     }
     if let Some(result) = &view.result {
-        output::line(&readable_result(result.get()));
+        output::line(&shown_result(result.get()));
     }
     if !global.quiet {
         output::note(&text(view));
@@ -25,13 +25,15 @@ pub fn finished(global: &Global, view: &RunView) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A string as it is, anything else as indented JSON.
+/// A string as it is; anything else as JSON, indented for a person and as the script gave it for a program.
 #[must_use]
-pub fn readable_result(json: &str) -> String {
+pub fn shown_result(json: &str) -> String {
     match serde_json::from_str::<Value>(json) {
         Ok(Value::String(text)) => text,
-        Ok(value) => serde_json::to_string_pretty(&value).unwrap_or_else(|_| json.to_owned()),
-        Err(_) => json.to_owned(),
+        Ok(value) if output::stdout_is_terminal() => {
+            printable(&serde_json::to_string_pretty(&value).unwrap_or_else(|_| json.to_owned()))
+        }
+        _ => json.to_owned(),
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::link::Link;
 use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, NonsenseHeard, Serial, Verdict};
 use crate::runner::{Ended, Runners, Stop, Work};
-use actix::{Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _};
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
+};
 use skein_common::ports::{BlobError, Ports};
 use skein_common::wire::{
     AttemptEnd, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerRequest, decode, encode,

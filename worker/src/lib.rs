@@ -5,6 +5,7 @@
 mod attempt;
 pub mod definition;
 mod environment;
+mod heartbeat;
 mod link;
 mod listen;
 mod messages;

@@ -13,17 +13,14 @@ use actix::{
     ResponseFuture, WrapFuture as _,
 };
 use skein_common::ports::{Target, TaskDelivery};
-use skein_common::wire::{
-    AttemptRef, AttemptReport, Heartbeat, HeartbeatAnswer, OwnerAnswer, RunningAttempt, Task, WorkerRequest, decode,
-    encode,
-};
+use skein_common::wire::{AttemptRef, AttemptReport, Task, decode};
 use skein_common::{AttemptToken, Epoch, RunId};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// Messages that wait beside the two that each attempt may send: one of each loop and of the handle. All of them but
@@ -35,10 +32,10 @@ const EPOCHS_MAX: usize = 4096;
 /// The session of one worker.
 #[derive(Debug)]
 pub(crate) struct Link {
-    config: LinkConfig,
-    attempts: BTreeMap<Serial, Entry>,
+    pub(crate) config: LinkConfig,
+    pub(crate) attempts: BTreeMap<Serial, Entry>,
     /// Guards against a second delivery of what is being carried out.
-    serials: BTreeMap<AttemptRef, Serial>,
+    pub(crate) serials: BTreeMap<AttemptRef, Serial>,
     last_serial: Serial,
     /// Pulled, not claimed, waiting for a slot.
     backlog: VecDeque<TaskDelivery>,
@@ -49,7 +46,7 @@ pub(crate) struct Link {
     loops: Vec<LoopTask>,
     draining: bool,
     idle: Vec<oneshot::Sender<()>>,
-    observed: Observed,
+    pub(crate) observed: Observed,
     /// Dropped with Link, which tells the one that restarts it.
     _died: oneshot::Sender<()>,
 }
@@ -64,18 +61,20 @@ pub(crate) struct LinkConfig {
     pub heartbeat: Duration,
 }
 
+/// An attempt as Link knows it.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     addr: Addr<Attempt>,
-    attempt: AttemptRef,
-    claimed: Option<Claimed>,
+    pub attempt: AttemptRef,
+    pub claimed: Option<Claimed>,
 }
 
+/// What the owner's `go` said, and when an owner last vouched for the attempt.
 #[derive(Debug, Clone, Copy)]
-struct Claimed {
-    token: AttemptToken,
-    deadline: Duration,
-    extended_at: Instant,
+pub(crate) struct Claimed {
+    pub token: AttemptToken,
+    pub deadline: Duration,
+    pub extended_at: Instant,
 }
 
 /// Ends with its Link.
@@ -165,7 +164,7 @@ impl Link {
         false
     }
 
-    fn end(&self, serial: Serial, reason: EndReason) {
+    pub(crate) fn end(&self, serial: Serial, reason: EndReason) {
         if let Some(entry) = self.attempts.get(&serial) {
             // Full means that it was told already, closed that it is over.
             let _ = entry.addr.try_send(EndAttempt { reason });
@@ -176,61 +175,6 @@ impl Link {
         while *self.slots_free.borrow() > 0 && !self.draining {
             let Some(delivery) = self.backlog.pop_front() else { return };
             self.take_on(delivery, context);
-        }
-    }
-
-    /// Tells each owner which of its attempts run here.
-    fn heartbeat(&mut self, context: &mut Context<Link>) {
-        let mut by_run: BTreeMap<RunId, Vec<RunningAttempt>> = BTreeMap::new();
-        for Entry { attempt, claimed, .. } in self.attempts.values() {
-            if let Some(Claimed { token, .. }) = claimed {
-                let running = RunningAttempt { attempt: attempt.clone(), token: *token };
-                by_run.entry(attempt.run.clone()).or_default().push(running);
-            }
-        }
-        for (run, attempts) in by_run {
-            let asked_at = Instant::now();
-            let ask = ask_owner(Rc::clone(&self.config.shared), run.clone(), attempts, self.config.heartbeat);
-            context.spawn(ask.into_actor(self).map(move |answer, link, _| match answer {
-                Asked::Answered(answer) => link.hear_owner(&run, asked_at, answer),
-                Asked::Nobody => {}
-                Asked::Nonsense => link.observed.bad_messages_total += 1,
-            }));
-        }
-        self.end_overdue(context);
-    }
-
-    fn hear_owner(&mut self, run: &RunId, asked_at: Instant, answer: HeartbeatAnswer) {
-        let HeartbeatAnswer { extended, gone } = answer;
-        // An owner speaks for the run it was asked about only.
-        for attempt in extended.iter().filter(|attempt| attempt.run == *run) {
-            let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));
-            if let Some(claimed) = entry.and_then(|entry| entry.claimed.as_mut()) {
-                claimed.extended_at = asked_at.max(claimed.extended_at);
-            }
-        }
-        for attempt in gone.iter().filter(|attempt| attempt.run == *run) {
-            if let Some(serial) = self.serials.get(attempt) {
-                self.end(*serial, EndReason::Disowned);
-            }
-        }
-    }
-
-    /// Ends what no owner extended in time, and comes back for what would be overdue before the next heartbeat.
-    fn end_overdue(&mut self, context: &mut Context<Link>) {
-        let now = Instant::now();
-        let deadlines = self.attempts.iter().filter_map(|(serial, entry)| Some((*serial, entry.claimed?)));
-        let until_deadline = |claimed: Claimed| (claimed.extended_at + claimed.deadline).duration_since(now);
-        let (overdue, in_time): (Vec<_>, Vec<_>) =
-            deadlines.map(|(serial, claimed)| (serial, until_deadline(claimed))).partition(|(_, left)| left.is_zero());
-        for (serial, _) in overdue {
-            self.observed.deadlines_passed_total += 1;
-            warn!(serial, "no owner answered in time; the attempt is ended");
-            self.end(serial, EndReason::Disowned);
-        }
-        let next = in_time.into_iter().map(|(_, left)| left).min().filter(|left| *left < self.config.heartbeat);
-        if let Some(next) = next {
-            context.run_later(next, |link, context| link.end_overdue(context));
         }
     }
 
@@ -267,22 +211,6 @@ impl Link {
                 let _ = idle.send(());
             }
         }
-    }
-}
-
-enum Asked {
-    Answered(HeartbeatAnswer),
-    Nobody,
-    Nonsense,
-}
-
-async fn ask_owner(shared: Rc<Shared>, run: RunId, attempts: Vec<RunningAttempt>, wait: Duration) -> Asked {
-    let heartbeat = Heartbeat { worker: shared.worker.clone(), attempts };
-    let Ok(request) = encode(&WorkerRequest::Heartbeat(heartbeat)) else { return Asked::Nobody };
-    let Ok(Ok(answer)) = timeout(wait, shared.ports.control.request(&run, request)).await else { return Asked::Nobody };
-    match decode(&answer) {
-        Ok(OwnerAnswer::Heartbeat(answer)) => Asked::Answered(answer),
-        Ok(OwnerAnswer::Claim(_)) | Err(_) => Asked::Nonsense,
     }
 }
 

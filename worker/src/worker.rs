@@ -83,8 +83,7 @@ pub(crate) fn start_with(
     runners: Runners,
 ) -> Result<WorkerHandle, WorkerError> {
     let WorkerConfig { ports, id, settings, pools, hosts, .. } = config;
-    let targets: Vec<Target> =
-        pools.into_iter().map(Target::Pool).chain(hosts.into_iter().map(Target::Host)).collect();
+    let targets: Vec<Target> = pools.into_iter().map(Target::Pool).chain(hosts.into_iter().map(Target::Host)).collect();
     if settings.slots == 0 {
         return Err(WorkerError::NoSlots);
     }
@@ -153,7 +152,8 @@ impl WorkerHandle {
 }
 
 #[cfg(test)]
-#[path = "../tests/support/ports.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+#[path = "../tests/it/ports.rs"]
 mod ports;
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub async fn result(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let view = stored::view(&store.ports(), &args.run).await?;
     match (&view.result, view.status) {
         (Some(result), RunStatus::Completed) if global.json => output::line(result.get()),
-        (Some(result), RunStatus::Completed) => output::line(&report::readable_result(result.get())),
+        (Some(result), RunStatus::Completed) => output::line(&report::shown_result(result.get())),
         (_, status) if status.is_end() => {
             let error = report::error_text(&view).unwrap_or_default();
             anyhow::bail!("{} {status}: {error}", args.run)

@@ -86,7 +86,9 @@ impl Audit {
         self.open.insert(call.id);
         let HostLimits { prompt_bytes, options_bytes, .. } = self.limits;
         match &call.kind {
-            CallKind::Agent { prompt, .. } if prompt.len() as u64 > prompt_bytes => Err(Breach("a prompt is too large")),
+            CallKind::Agent { prompt, .. } if prompt.len() as u64 > prompt_bytes => {
+                Err(Breach("a prompt is too large"))
+            }
             CallKind::Agent { options: Some(options), .. } if options.len() as u64 > options_bytes => {
                 Err(Breach("options are too large"))
             }
@@ -134,8 +136,7 @@ mod tests {
     fn sizes_and_counts_are_capped() {
         let limits = HostLimits { prompt_bytes: 3, result_bytes: 3, logs_max: 1, ..HostLimits::default() };
         let mut audit = Audit::new(limits);
-        let kind =
-            CallKind::Agent { prompt: "long".to_owned(), options: None, options_not_object: false, phase: None };
+        let kind = CallKind::Agent { prompt: "long".to_owned(), options: None, options_not_object: false, phase: None };
         let call = Op::Call(Call { id: 1, kind });
         assert_eq!(audit.turn(&waiting(vec![call], 1)), Err(Breach("a prompt is too large")));
         let lines = vec![Op::Log { text: String::new() }; 4];

@@ -16,6 +16,9 @@ use crate::protocol::{self, FromHost, ToHost, VERSION};
 use crate::sandbox::Cause;
 use crate::watchdog::Alarm;
 
+/// No code of the script runs before the greeting, so this is not the script's clock.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// One loaded script in its own process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct ScriptHost {
@@ -26,11 +29,7 @@ pub struct ScriptHost {
 }
 
 impl ScriptHost {
-    pub(crate) async fn load(
-        spawned: Spawned,
-        source: &str,
-        limits: &HostLimits,
-    ) -> Result<(Self, Loaded), LoadError> {
+    pub(crate) async fn load(spawned: Spawned, source: &str, limits: &HostLimits) -> Result<(Self, Loaded), LoadError> {
         let mut link = Link::new(spawned, limits)?;
         link.greet().await?;
         let init = ToHost::Init { source: source.to_owned(), limits: limits.clone() };
@@ -133,7 +132,7 @@ impl Link {
 
     /// The host speaks first, before it has read anything.
     async fn greet(&mut self) -> Result<(), HostError> {
-        let hello = self.within_turn(async |socket| protocol::receive(socket).await).await;
+        let hello = self.within(GREETING_TIMEOUT, async |socket| protocol::receive(socket).await).await;
         match hello {
             Ok(FromHost::Hello { version: VERSION, .. }) => Ok(()),
             Ok(FromHost::Hello { version, .. }) => Err(HostError::Version { expected: VERSION, found: version }),
@@ -144,15 +143,19 @@ impl Link {
     }
 
     async fn exchange(&mut self, request: &ToHost) -> Result<FromHost, Lost> {
-        self.within_turn(async |socket| {
+        self.within(Duration::from_millis(self.turn_ms), async |socket| {
             protocol::send(socket, request).await?;
             protocol::receive(socket).await
         })
         .await
     }
 
-    async fn within_turn<T>(&mut self, talk: impl AsyncFnOnce(&mut UnixStream) -> io::Result<T>) -> Result<T, Lost> {
-        let alarm = Alarm::set(Duration::from_millis(self.turn_ms))?;
+    async fn within<T>(
+        &mut self,
+        time: Duration,
+        talk: impl AsyncFnOnce(&mut UnixStream) -> io::Result<T>,
+    ) -> Result<T, Lost> {
+        let alarm = Alarm::set(time)?;
         tokio::select! {
             biased;
             answer = talk(&mut self.socket) => Ok(answer?),
@@ -164,14 +167,16 @@ impl Link {
     fn explain(&self, lost: Lost, limits: &HostLimits) -> ScriptError {
         let error = match lost {
             Lost::Time => {
-                let message = format!("the script ran longer than its cap `turn_ms` of {} ms without a pause", self.turn_ms);
+                let message =
+                    format!("the script ran longer than its cap `turn_ms` of {} ms without a pause", self.turn_ms);
                 return Lines::bare(ScriptErrorKind::Time, message);
             }
             Lost::Io(error) => error,
         };
         match self.emergency_cause() {
             Some(Cause::Memory) => {
-                let message = format!("the script used more memory than its cap `memory_bytes` of {}", limits.memory_bytes);
+                let message =
+                    format!("the script used more memory than its cap `memory_bytes` of {}", limits.memory_bytes);
                 Lines::bare(ScriptErrorKind::Memory, message)
             }
             Some(Cause::Stack) => {

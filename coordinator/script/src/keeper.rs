@@ -34,8 +34,12 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 enum Request {
     /// Makes sure that there is a zygote.
-    Warm { reply: oneshot::Sender<Result<(), HostError>> },
-    Spawn { reply: oneshot::Sender<Result<Parts, HostError>> },
+    Warm {
+        reply: oneshot::Sender<Result<(), HostError>>,
+    },
+    Spawn {
+        reply: oneshot::Sender<Result<Parts, HostError>>,
+    },
     /// Waits for a process that was killed.
     Reap(Child),
 }
@@ -145,7 +149,8 @@ impl Work {
 
     fn spawn(&mut self) -> Result<Parts, HostError> {
         let (socket, theirs) = UnixStream::pair()?;
-        let (emergency, their_emergency) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let (emergency, their_emergency) = io::pipe()?;
+        let (emergency, their_emergency) = (OwnedFd::from(emergency), OwnedFd::from(their_emergency));
         let handle = match self.mode {
             Mode::Exec => Handle::Executed(execute(&self.executable, theirs.into(), their_emergency)?),
             Mode::Zygote => Handle::Forked(self.fork(&theirs, &their_emergency)?),
@@ -219,11 +224,7 @@ fn execute(executable: &Path, socket: OwnedFd, emergency: OwnedFd) -> Result<Chi
     start(executable, "script-host", vec![(socket, Inherited::Socket), (emergency, Inherited::Emergency)])
 }
 
-fn start(
-    executable: &Path,
-    subcommand: &str,
-    descriptors: Vec<(OwnedFd, Inherited)>,
-) -> Result<Child, HostError> {
+fn start(executable: &Path, subcommand: &str, descriptors: Vec<(OwnedFd, Inherited)>) -> Result<Child, HostError> {
     let started = sandbox::command(executable, subcommand, descriptors).and_then(|mut command| command.spawn());
     started.map_err(|source| HostError::Spawn {
         reason: format!("{} {subcommand}", executable.display()),

@@ -40,10 +40,19 @@ pub(crate) enum ToHost {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum FromHost {
     /// Before anything was read.
-    Hello { version: u32, engine: String },
-    Loaded { loaded: Loaded },
-    Refused { error: ScriptError },
-    Turn { end: TurnEnd },
+    Hello {
+        version: u32,
+        engine: String,
+    },
+    Loaded {
+        loaded: Loaded,
+    },
+    Refused {
+        error: ScriptError,
+    },
+    Turn {
+        end: TurnEnd,
+    },
 }
 
 fn invalid(message: impl Into<String>) -> io::Error {

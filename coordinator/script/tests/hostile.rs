@@ -1,5 +1,7 @@
 //! Scripts that try to harm: each ends for itself, and a healthy host beside it does not notice (C10).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;
@@ -50,8 +52,18 @@ fn expected(name: &str) -> &'static [Kind] {
 
 /// Those that do no harm within their caps.
 const HARMLESS: [&str; 12] = [
-    "deep_array_flat", "deep_proxy_chain", "deep_proto", "pollute", "pollute2", "pollute3", "regex_parse", "ret_misc",
-    "sort_cmp", "spread_big", "toString_rec", "unhandled",
+    "deep_array_flat",
+    "deep_proxy_chain",
+    "deep_proto",
+    "pollute",
+    "pollute2",
+    "pollute3",
+    "regex_parse",
+    "ret_misc",
+    "sort_cmp",
+    "spread_big",
+    "toString_rec",
+    "unhandled",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,6 +121,10 @@ async fn c10_a_jobs_flood_ends_by_its_cap() {
     let limits = HostLimits { jobs: 10_000, ..HostLimits::default() };
     for name in ["microtask_flood", "then_chain", "then_flood"] {
         let run = run_with(&pool, &case(name), first_turn(), &limits, echo).await;
-        assert!(run.error().kind == Limit && run.error().message.contains("`jobs` of 10000"), "{name}: {:?}", run.error());
+        assert!(
+            run.error().kind == Limit && run.error().message.contains("`jobs` of 10000"),
+            "{name}: {:?}",
+            run.error()
+        );
     }
 }

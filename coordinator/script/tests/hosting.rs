@@ -1,5 +1,7 @@
 //! Loading, checking, and the parent's half of the protocol.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::PathBuf;
@@ -24,7 +26,9 @@ async fn r02_check_says_what_load_says() {
         let Err(LoadError::Script(error)) = pool.check(source, &HostLimits::default()).await else { panic!() };
         assert_eq!((error.kind, error.line), (kind, Some(line)));
     }
-    let Err(LoadError::Script(error)) = pool.check(&with_meta("const = 1"), &HostLimits::default()).await else { panic!() };
+    let Err(LoadError::Script(error)) = pool.check(&with_meta("const = 1"), &HostLimits::default()).await else {
+        panic!()
+    };
     assert_eq!((error.kind, error.line, error.source_line.as_deref()), (Kind::Syntax, Some(2), Some("const = 1")));
 }
 
@@ -124,7 +128,8 @@ async fn hosts_run_side_by_side() {
             run_with(&pool, &source, first_turn(), &HostLimits::default(), echo).await.end.unwrap()
         });
     }
-    let mut results: Vec<_> = running.join_all().await.iter().map(|value| value[0].as_str().unwrap().to_owned()).collect();
+    let mut results: Vec<_> =
+        running.join_all().await.iter().map(|value| value[0].as_str().unwrap().to_owned()).collect();
     results.sort();
     results.dedup();
     assert_eq!(results.len(), 20);

@@ -158,7 +158,8 @@ impl Keys {
     fn runner(&mut self) -> Result<Option<RunnerKind>, DefinitionError> {
         let Some(name) = self.text("runner") else { return Ok(None) };
         let known = || RunnerKind::ALL.map(RunnerKind::name).join(", ");
-        let unknown = || DefinitionError::BadKey { key: "runner", problem: format!("is `{name}`; known are {}", known()) };
+        let unknown =
+            || DefinitionError::BadKey { key: "runner", problem: format!("is `{name}`; known are {}", known()) };
         RunnerKind::from_name(&name).map(Some).ok_or_else(unknown)
     }
 
@@ -265,7 +266,10 @@ mod tests {
 
     #[test]
     fn a01_what_people_write_is_understood() {
-        assert_eq!(front("description: Use this: when it's \"odd\" # not").description, "Use this: when it's \"odd\" # not");
+        assert_eq!(
+            front("description: Use this: when it's \"odd\" # not").description,
+            "Use this: when it's \"odd\" # not"
+        );
         assert_eq!(front("name:\ttabbed\ntools:\n\t- Read\n\t- Grep").tools.map(|tools| tools.len()), Some(2));
         assert_eq!(front("name: 404").name, "404");
         assert_eq!(front("name: true").name, "true");
@@ -304,7 +308,8 @@ mod tests {
 
     #[test]
     fn a01_what_must_not_be_guessed_at_is_refused() {
-        for lines in ["command: {a: 1}", "command: [[x]]", "command: []", "command: ''", "runner: gpu", "retry: maybe"] {
+        for lines in ["command: {a: 1}", "command: [[x]]", "command: []", "command: ''", "runner: gpu", "retry: maybe"]
+        {
             let refused = parse("x", &format!("---\n{lines}\n---\n"), Path::new("/x"));
             assert!(matches!(refused, Err(DefinitionError::BadKey { .. })), "{lines}: {refused:?}");
         }
@@ -313,8 +318,17 @@ mod tests {
     #[test]
     fn a01_broken_front_matter_is_an_error_and_no_crash() {
         let broken = [
-            "", "text", "---\nname: x", "---\n- a\n- b\n---\n", "---\n[\n---\n", "---\nname: \"open\n---\n",
-            "---\na: &a [*a]\n---\n", "---\n\0\n---\n", "---\n{{{{{{\n---\n", "---\njust words\n---\n", "--- \n",
+            "",
+            "text",
+            "---\nname: x",
+            "---\n- a\n- b\n---\n",
+            "---\n[\n---\n",
+            "---\nname: \"open\n---\n",
+            "---\na: &a [*a]\n---\n",
+            "---\n\0\n---\n",
+            "---\n{{{{{{\n---\n",
+            "---\njust words\n---\n",
+            "--- \n",
         ];
         for text in broken {
             let refused = parse("x", text, Path::new("/x"));

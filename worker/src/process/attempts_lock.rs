@@ -20,7 +20,9 @@ pub(crate) struct AttemptsLock {
 pub(crate) enum LockOutcome {
     Locked(AttemptsLock),
     /// These processes are why not, each as `PID (NAME)`.
-    Busy { holders: Vec<String> },
+    Busy {
+        holders: Vec<String>,
+    },
 }
 
 impl AttemptsLock {

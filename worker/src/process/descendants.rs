@@ -164,8 +164,7 @@ mod tests {
     fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
         let stat = "42 (a) b (c) S 7 40 40 0 -1 4194304 102 0 0 0 0 0 0 0 20 0 1 0 154090 3133440 384";
         let process = Process::parse(stat).expect("parses");
-        let expected =
-            Process { name: "a) b (c".into(), parent: 7, group: 40, zombie: false, started: 154_090 };
+        let expected = Process { name: "a) b (c".into(), parent: 7, group: 40, zombie: false, started: 154_090 };
         assert_eq!(process, expected);
     }
 

@@ -2,8 +2,8 @@
 //! is left. It ends when its worker does.
 
 use super::attempts_lock::{AttemptsLock, LockOutcome};
-use super::protocol::{Exit, FrameBuffer, FrameError, KeptId, Mark, Reply, Request, START_DESCRIPTORS, StartAttempt};
 use super::protocol::encode_frame;
+use super::protocol::{Exit, FrameBuffer, FrameError, KeptId, Mark, Reply, Request, START_DESCRIPTORS, StartAttempt};
 use super::sweep::Sweep;
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -137,8 +137,7 @@ impl Keeper {
         // A millisecond more, so that the time has come when poll returns.
         let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_millis(1)).ok());
         let heard = if self.closing { PollFlags::empty() } else { PollFlags::IN };
-        let mut interest =
-            [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.worker, heard)];
+        let mut interest = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.worker, heard)];
         // A closed socket reports a hang-up whether asked or not, which would spin.
         let interest_count = if self.closing { 1 } else { 2 };
         match poll(&mut interest[..interest_count], timeout.as_ref()) {
@@ -220,7 +219,9 @@ impl Keeper {
         let Some(kept) = self.attempts.get_mut(&id).filter(|kept| kept.exit.is_none()) else { return };
         let kill_at = Instant::now() + grace;
         kept.kill_at = Some(kept.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
-        if !grace.is_zero() && let Some(group) = Pid::from_raw(kept.root) {
+        if !grace.is_zero()
+            && let Some(group) = Pid::from_raw(kept.root)
+        {
             let _ = rustix::process::kill_process_group(group, Signal::TERM);
         }
     }

@@ -5,6 +5,7 @@ mod client;
 mod descendants;
 mod keeper;
 mod protocol;
+mod session;
 mod sweep;
 
 pub(crate) use client::{Keeper, KeeperError, KeptChild, Pipes, ProgramStart};

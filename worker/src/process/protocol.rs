@@ -52,16 +52,35 @@ pub(crate) struct Mark {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub(crate) enum Reply {
-    Started { id: KeptId, pid: i32 },
-    NotStarted { id: KeptId, reason: String },
+    Started {
+        id: KeptId,
+        pid: i32,
+    },
+    NotStarted {
+        id: KeptId,
+        reason: String,
+    },
     /// The program and every descendant of it are gone.
-    Exited { id: KeptId, exit: Exit },
-    Locked { run: RunId },
+    Exited {
+        id: KeptId,
+        exit: Exit,
+    },
+    Locked {
+        run: RunId,
+    },
     /// These processes are why not, each as `PID (NAME)`.
-    Busy { run: RunId, holders: Vec<String> },
-    LockFailed { run: RunId, reason: String },
+    Busy {
+        run: RunId,
+        holders: Vec<String>,
+    },
+    LockFailed {
+        run: RunId,
+        reason: String,
+    },
     /// A line for the worker's log.
-    Warning { text: String },
+    Warning {
+        text: String,
+    },
 }
 
 /// How a program ended.

@@ -25,12 +25,10 @@ impl Sweep {
     pub(super) fn round(&mut self, attempts: &BTreeMap<KeptId, Kept>, closing: bool) -> (Vec<KeptId>, bool) {
         let now = Instant::now();
         let finished = |kept: &Kept| closing || kept.exit.is_some() || kept.kill_at.is_some_and(|at| at <= now);
-        let roots: BTreeSet<i32> =
-            attempts.values().filter(|kept| kept.exit.is_none()).map(|kept| kept.root).collect();
+        let roots: BTreeSet<i32> = attempts.values().filter(|kept| kept.exit.is_none()).map(|kept| kept.root).collect();
         let exited = || attempts.iter().filter(|(_, kept)| kept.exit.is_some()).map(|(id, _)| *id);
         let to_kill = attempts.values().any(|kept| kept.exit.is_none() && finished(kept));
-        let orphans =
-            children_of_this_thread().map(|children| children.into_iter().any(|pid| !roots.contains(&pid)));
+        let orphans = children_of_this_thread().map(|children| children.into_iter().any(|pid| !roots.contains(&pid)));
         if orphans == Some(false) && !to_kill {
             self.unclear.clear();
             return (exited().collect(), false);

@@ -197,8 +197,9 @@ fn input(work: &Work) -> Result<Vec<u8>, Ended> {
             model: task.model.as_deref(),
         })
     });
-    let mut input = encoded
-        .map_err(|error| Ended::failed(Cause::Failed, Some("bad_task"), format!("args or schema is not JSON: {error}")))?;
+    let mut input = encoded.map_err(|error| {
+        Ended::failed(Cause::Failed, Some("bad_task"), format!("args or schema is not JSON: {error}"))
+    })?;
     input.push(b'\n');
     Ok(input)
 }

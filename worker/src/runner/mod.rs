@@ -10,9 +10,9 @@ pub(crate) use command::CommandRunner;
 pub(crate) use simulated::SimulatedRunner;
 
 use async_trait::async_trait;
+use skein_common::Payload;
 use skein_common::agent::{Cause, RunnerKind, Usage};
 use skein_common::wire::{AttemptEnd, AttemptRef, Task};
-use skein_common::Payload;
 use std::time::Duration;
 use tokio::sync::watch;
 

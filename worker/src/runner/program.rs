@@ -44,11 +44,7 @@ fn working_directory(work: &Work, definition: Option<&AgentDefinition>, root: Op
     let project = Path::new(&work.task.project_dir);
     let own = definition.and_then(|definition| definition.cwd.as_deref()).map(|cwd| project.join(cwd));
     let cwd = own.or_else(|| root.map(Path::to_owned)).unwrap_or_else(|| project.to_owned());
-    if cwd.is_dir() {
-        Ok(cwd)
-    } else {
-        Err(failed("no_directory", format!("no such directory: {}", cwd.display())))
-    }
+    if cwd.is_dir() { Ok(cwd) } else { Err(failed("no_directory", format!("no such directory: {}", cwd.display()))) }
 }
 
 fn arguments(work: &Work, definition: Option<&AgentDefinition>, dir: Option<&Path>) -> Result<Vec<String>, Ended> {
@@ -181,7 +177,10 @@ mod tests {
 
     #[test]
     fn a02_what_is_filled_in_is_not_filled_in_again() {
-        assert_eq!(fill_in("--say={prompt}!", "{definition_dir}{prompt}", Some("/d")), "--say={definition_dir}{prompt}!");
+        assert_eq!(
+            fill_in("--say={prompt}!", "{definition_dir}{prompt}", Some("/d")),
+            "--say={definition_dir}{prompt}!"
+        );
         assert_eq!(fill_in("{definition_dir}/scan.sh", "p", Some("/d")), "/d/scan.sh");
         assert_eq!(fill_in("{definition_dir}/x", "p", None), "{definition_dir}/x");
         assert_eq!(fill_in("{\"a\": {prompt}}", "1", None), "{\"a\": 1}");

@@ -50,9 +50,9 @@ impl Schema {
     pub(crate) fn smallest(&self) -> Result<Value, SchemaError> {
         let value = self.invent(&self.document, 0);
         let fitted = self.fit(&value);
-        fitted.map(Cow::into_owned).map_err(|error| {
-            SchemaError::DoesNotFit(format!("no value could be invented for the schema: {error}"))
-        })
+        fitted
+            .map(Cow::into_owned)
+            .map_err(|error| SchemaError::DoesNotFit(format!("no value could be invented for the schema: {error}")))
     }
 
     /// Follows local references.
@@ -297,7 +297,8 @@ fn invent_string(schema: &Value) -> String {
 fn invent_number(schema: &Value, whole: bool) -> Value {
     let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
     let step = bound("multipleOf").filter(|step| *step > 0.0);
-    let up = |number: f64| step.map_or(if whole { number.ceil() } else { number }, |step| (number / step).ceil() * step);
+    let up =
+        |number: f64| step.map_or(if whole { number.ceil() } else { number }, |step| (number / step).ceil() * step);
     let mut number = up(bound("minimum").unwrap_or(0.0).max(bound("exclusiveMinimum").unwrap_or(f64::MIN)));
     if bound("exclusiveMinimum").is_some_and(|limit| number <= limit) {
         number = up(number + step.unwrap_or(1.0));
@@ -375,17 +376,24 @@ mod tests {
     #[test]
     fn a01_the_smallest_instance_fits() {
         let cases = [
-            (json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "minLength": 3},
+            (
+                json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "minLength": 3},
                 "b": {"type": "array", "minItems": 2, "items": {"type": "integer", "minimum": 5}}}}),
-             json!({"a": "xxx", "b": [5, 5]})),
+                json!({"a": "xxx", "b": [5, 5]}),
+            ),
             (json!({"enum": ["high", "low"]}), json!("high")),
             (json!({"const": 4}), json!(4)),
             (json!({"type": ["null", "string"]}), json!(null)),
             (json!({"anyOf": [{"type": "boolean"}, {"type": "null"}]}), json!(false)),
-            (json!({"allOf": [{"required": ["x"]}, {"properties": {"x": {"type": "number", "exclusiveMinimum": 1}}}]}),
-             json!({"x": 2})),
-            (json!({"$defs": {"p": {"type": "object", "required": ["q"], "properties": {"q": {"type": "integer"}}}},
-                "$ref": "#/$defs/p"}), json!({"q": 0})),
+            (
+                json!({"allOf": [{"required": ["x"]}, {"properties": {"x": {"type": "number", "exclusiveMinimum": 1}}}]}),
+                json!({"x": 2}),
+            ),
+            (
+                json!({"$defs": {"p": {"type": "object", "required": ["q"], "properties": {"q": {"type": "integer"}}}},
+                "$ref": "#/$defs/p"}),
+                json!({"q": 0}),
+            ),
             (json!({"type": "integer", "maximum": -2}), json!(-2)),
             (json!({"type": "number", "multipleOf": 0.5, "minimum": 0.7}), json!(1)),
         ];

@@ -3,6 +3,10 @@
 //! `script-zygote` builds a realm once and forks a host for every request; `script-host` is one host by itself.
 
 mod serve;
+#[cfg(target_os = "linux")]
+pub(crate) mod zygote;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_zygote.rs"]
 pub(crate) mod zygote;
 
 use std::os::unix::net::UnixStream;

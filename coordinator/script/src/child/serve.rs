@@ -17,11 +17,13 @@ pub(super) fn serve(socket: UnixStream, realm: Option<Realm>) -> io::Result<()> 
     link.say(&FromHost::Hello { version: VERSION, engine: ENGINE.to_owned() })?;
     let ToHost::Init { source, limits } = link.hear()? else { return Err(out_of_turn()) };
     // Before the walls are up: building a realm may ask the system for more than running one.
-    let realm = realm.map_or_else(|| Realm::build(limits.instructions), Ok).and_then(|realm| realm.with_limits(&limits));
+    let realm =
+        realm.map_or_else(|| Realm::build(limits.instructions), Ok).and_then(|realm| realm.with_limits(&limits));
     sandbox::lock_down(&limits)?;
 
     let loaded = realm.map_err(|error| engine_error(&error.to_string())).and_then(|realm| {
-        let prepared = catch_unwind(|| prepare(&source)).unwrap_or_else(|_| Err(engine_error("the parser panicked")))?;
+        let prepared =
+            catch_unwind(|| prepare(&source)).unwrap_or_else(|_| Err(engine_error("the parser panicked")))?;
         Ok((prepared, realm))
     });
     let (prepared, realm) = match loaded {

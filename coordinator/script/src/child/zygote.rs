@@ -22,7 +22,8 @@ const DESCRIPTORS_MAX: usize = 2;
 
 /// Serves until the parent closes the socket.
 pub(super) fn run(control: UnixStream) -> io::Result<()> {
-    let mut realm = Some(Realm::build(HostLimits::default().instructions).map_err(|e| io::Error::other(e.to_string()))?);
+    let mut realm =
+        Some(Realm::build(HostLimits::default().instructions).map_err(|e| io::Error::other(e.to_string()))?);
     sandbox::reap_automatically();
     (&control).write_all(&[GREETING])?;
     loop {

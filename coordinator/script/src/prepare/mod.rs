@@ -93,9 +93,8 @@ fn prepare_text(lines: &Lines) -> Result<(Loaded, String), Problem> {
     let mut interner = Interner::new();
     let mut parser = Parser::new(Source::from_bytes(&body_text));
     parser.set_strict();
-    let body = parser
-        .parse_function_body(&mut interner, false, true)
-        .map_err(|error| syntax::explain(&error, lines))?;
+    let body =
+        parser.parse_function_body(&mut interner, false, true).map_err(|error| syntax::explain(&error, lines))?;
 
     let declaration = wrap::meta_declaration(&body, &interner, lines.place(start))?;
     let (meta, warnings) = meta::read(declaration, &interner)?;

@@ -163,7 +163,8 @@ fn c03_name_and_description_are_required() {
 
 #[test]
 fn c03_malformed_optional_fields_are_dropped_with_a_warning() {
-    let found = loaded(&with_field("whenToUse: 5, phases: ['a', { detail: 'd' }, { title: 'T', detail: 1, model: [] }]"));
+    let found =
+        loaded(&with_field("whenToUse: 5, phases: ['a', { detail: 'd' }, { title: 'T', detail: 1, model: [] }]"));
     assert_eq!(found.meta.when_to_use, None);
     assert_eq!(found.meta.phases, [PhaseDeclaration { title: "T".to_owned(), detail: None, model: None }]);
     assert_eq!(
@@ -199,7 +200,9 @@ fn c03_thirty_levels_are_fine_and_two_hundred_are_refused() {
 
 #[test]
 fn c04_return_and_await_at_the_top_and_a_shadowed_meta_are_fine() {
-    for body in ["return await 1", "if (1) return; await null", "{ const meta = 2; return meta }", "", "return () => {}"] {
+    for body in
+        ["return await 1", "if (1) return; await null", "{ const meta = 2; return meta }", "", "return () => {}"]
+    {
         assert!(try_prepare(&with_body(body)).is_ok(), "{body}");
     }
     assert_eq!(refused(&with_body("with (a) {}")).kind, ScriptErrorKind::Syntax);
@@ -254,7 +257,9 @@ fn c06_places_count_in_the_authors_file_for_every_line_end() {
     for end in ["\n", "\r\n", "\r", "\u{2028}"] {
         let error = refused(&with_body("").replace('\n', end).replace("d' }", &format!("d' }}{end}  let = ;")));
         assert_eq!(place(&error).0, 2, "{end:?}: {error:?}");
-        let multi = format!("export const meta = {{{end} name: 'n',{end} description: 'd'{end}}}{end}const a = 1{end}const b = @");
+        let multi = format!(
+            "export const meta = {{{end} name: 'n',{end} description: 'd'{end}}}{end}const a = 1{end}const b = @"
+        );
         let error = refused(&multi);
         assert_eq!((place(&error), error.source_line.as_deref()), ((6, 11), Some("const b = @")), "{end:?}");
     }
@@ -310,7 +315,35 @@ fn c13_nested_patterns_with_rest_are_refused() {
         assert!(error.message.contains("nested pattern and ...rest"), "{body}: {}", error.message);
         assert_eq!(error.line, Some(2));
     }
-    for body in ["const { b, ...rest } = o", "const { b: { d } } = o", "const [{ a }, ...rest] = o", "f({ b: { d }, ...rest })"] {
+    for body in
+        ["const { b, ...rest } = o", "const { b: { d } } = o", "const [{ a }, ...rest] = o", "f({ b: { d }, ...rest })"]
+    {
         assert!(try_prepare(&with_body(body)).is_ok(), "{body}");
+    }
+}
+
+#[test]
+fn c05_early_errors_are_found_before_anything_runs() {
+    for body in [
+        "const r = /(/",
+        "const r = /a{2,1}/u",
+        "let a; let a",
+        "const a",
+        "break",
+        "x: for (;;) { continue y }",
+        "function f() { await 1 }",
+        "class A { m() { this.#x } }",
+        "new.target",
+        "super.x",
+        "let let = 1",
+        "var arguments = 1",
+        "delete x",
+        "const o = 010",
+        "({ a: 1, a }) = 1",
+        "async () => { for await (const x in y); }",
+        "`${",
+        "'open",
+    ] {
+        assert_eq!(refused(&with_body(body)).kind, ScriptErrorKind::Syntax, "{body}");
     }
 }

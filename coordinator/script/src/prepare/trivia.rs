@@ -27,7 +27,10 @@ pub(super) fn skip(text: &str, from: usize) -> usize {
 /// The offset after `word`, if it stands at `at` as a word of its own.
 pub(super) fn word(text: &str, at: usize, word: &str) -> Option<usize> {
     let rest = text[at..].strip_prefix(word)?;
-    let goes_on = rest.chars().next().is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '\\' | '\u{200c}' | '\u{200d}'));
+    let goes_on = rest
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '\\' | '\u{200c}' | '\u{200d}'));
     (!goes_on).then_some(at + word.len())
 }
 

@@ -40,7 +40,9 @@ pub(super) fn meta_declaration<'a>(
     let Declaration::Lexical(LexicalDeclaration::Const(list)) = &**declaration else { return refuse(MUST_BE_FIRST) };
     let [variable] = list.as_ref() else { return refuse("meta must be declared alone") };
     match (variable.binding(), variable.init()) {
-        (Binding::Identifier(name), Some(init)) if interner.resolve_expect(name.sym()).to_string() == "meta" => Ok(init),
+        (Binding::Identifier(name), Some(init)) if interner.resolve_expect(name.sym()).to_string() == "meta" => {
+            Ok(init)
+        }
         _ => refuse(MUST_BE_FIRST),
     }
 }

@@ -2,7 +2,9 @@
 
 use boa_engine::error::{EngineError, PanicError, RuntimeLimitError};
 use boa_engine::property::PropertyDescriptor;
-use boa_engine::{Context, JsError, JsNativeError, JsNativeErrorKind, JsObject, JsResult, JsString, JsValue, JsVariant, js_string};
+use boa_engine::{
+    Context, JsError, JsNativeError, JsNativeErrorKind, JsObject, JsResult, JsString, JsValue, JsVariant, js_string,
+};
 use skein_common::script::ScriptErrorKind;
 
 use super::json_out::{self, Rules};
@@ -157,7 +159,8 @@ pub(super) fn engine(error: &EngineError, limits: &HostLimits) -> (ScriptErrorKi
 /// A limit that was reached where the engine does not expect an error, such as at the start of an async function.
 fn limit_below(error: &PanicError) -> Option<&EngineError> {
     let source = std::error::Error::source(error)?;
-    let source = source.downcast_ref::<JsError>().or_else(|| source.downcast_ref::<Box<JsError>>().map(|boxed| &**boxed))?;
+    let source =
+        source.downcast_ref::<JsError>().or_else(|| source.downcast_ref::<Box<JsError>>().map(|boxed| &**boxed))?;
     match source.as_engine()? {
         EngineError::Panic(deeper) => limit_below(deeper),
         limit => Some(limit),
@@ -202,7 +205,7 @@ pub(super) fn delivered_error(
     }
     let mark = shared.intrinsics.mark_delivered.borrow().clone();
     if let Some(mark) = mark {
-        mark.call(&JsValue::undefined(), &[error.clone()], context)?;
+        mark.call(&JsValue::undefined(), std::slice::from_ref(&error), context)?;
     }
     Ok(error)
 }

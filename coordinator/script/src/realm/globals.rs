@@ -10,7 +10,7 @@ use boa_engine::{
 use boa_runtime::extensions::{EncodingExtension, RuntimeExtension, StructuredCloneExtension, UrlExtension};
 
 use super::state::Shared;
-use super::{PRELUDE_NAME, agent, console, dates, own_function, shared, slots, timers};
+use super::{PRELUDE_NAME, agent, console, dates, locale, own_function, shared, slots, timers};
 
 const PRELUDE: &str = include_str!("prelude.js");
 /// Timing of the collector, shared memory, the machine's time zone and locale.
@@ -43,6 +43,7 @@ pub(super) fn install(context: &mut Context, shared: &Shared) -> JsResult<()> {
     EncodingExtension.register(None, context)?;
     StructuredCloneExtension.register(None, context)?;
     dates::install(context)?;
+    locale::install(context)?;
     for (name, length, native) in FUNCTIONS {
         let function = function(name, length, native, context);
         context.register_global_property(JsString::from(name), function, OPEN)?;

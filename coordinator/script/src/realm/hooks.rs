@@ -74,12 +74,7 @@ impl HostHooks for Hooks {
         BUFFER_BYTES_MAX
     }
 
-    fn promise_rejection_tracker(
-        &self,
-        promise: &JsObject<Promise>,
-        operation: OperationType,
-        _context: &mut Context,
-    ) {
+    fn promise_rejection_tracker(&self, promise: &JsObject<Promise>, operation: OperationType, _context: &mut Context) {
         let mut unhandled = self.unhandled.borrow_mut();
         match operation {
             OperationType::Reject if unhandled.len() < UNHANDLED_MAX => unhandled.push(promise.clone()),

@@ -48,11 +48,20 @@ impl Rules {
 pub(super) enum Refused {
     /// Code of the script threw on the way, or an engine limit was reached.
     Threw(JsError),
-    TooLarge { cap: &'static str, bytes_max: u64 },
+    TooLarge {
+        cap: &'static str,
+        bytes_max: u64,
+    },
     TooDeep,
-    Cycle { path: String },
-    BigInt { path: String },
-    NotFinite { path: String },
+    Cycle {
+        path: String,
+    },
+    BigInt {
+        path: String,
+    },
+    NotFinite {
+        path: String,
+    },
 }
 
 impl From<JsError> for Refused {
@@ -201,7 +210,11 @@ impl Writer<'_> {
         if let Some(primitive) = unboxed(object, self.context)? {
             return self.value(&primitive);
         }
-        if self.is_array(object)? { self.array(object)? } else { self.fields(object)? }
+        if self.is_array(object)? {
+            self.array(object)?
+        } else {
+            self.fields(object)?
+        }
         Ok(true)
     }
 
@@ -237,11 +250,8 @@ impl Writer<'_> {
         if !is_proxy(object) {
             return Ok(object.is_array());
         }
-        let is_array = self.shared.intrinsics.is_array.call(
-            &JsValue::undefined(),
-            &[object.clone().into()],
-            self.context,
-        )?;
+        let is_array =
+            self.shared.intrinsics.is_array.call(&JsValue::undefined(), &[object.clone().into()], self.context)?;
         Ok(is_array.to_boolean())
     }
 
@@ -337,7 +347,11 @@ impl Writer<'_> {
                 Step::Key(key) => shown.push_str(&format!(".{}", key.to_std_string_lossy())),
             }
         }
-        if shown.is_empty() { "the value".to_owned() } else { format!("`{}`", shown.chars().take(200).collect::<String>()) }
+        if shown.is_empty() {
+            "the value".to_owned()
+        } else {
+            format!("`{}`", shown.chars().take(200).collect::<String>())
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod globals;
 mod hooks;
 mod json_in;
 mod json_out;
+mod locale;
 mod slots;
 mod state;
 mod timers;
@@ -148,7 +149,9 @@ impl Realm {
     fn end_turn(&mut self, ran: JsResult<()>) -> TurnEnd {
         let end = match ran {
             // The engine may forget this error, and then looks as if it waited.
-            _ if self.context.instructions_remaining() == 0 => Err(self.failure(EngineError::NoInstructionsRemain.into())),
+            _ if self.context.instructions_remaining() == 0 => {
+                Err(self.failure(EngineError::NoInstructionsRemain.into()))
+            }
             Err(error) => Err(self.failure(error)),
             Ok(()) => match self.main.as_ref().map(JsPromise::state) {
                 Some(PromiseState::Pending) => self.waiting(),
@@ -249,14 +252,16 @@ enum Ended {
 
 /// The state behind the globals of this context.
 fn shared(context: &Context) -> JsResult<Rc<Shared>> {
-    context.get_data::<Rc<Shared>>().cloned().ok_or_else(|| {
-        JsNativeError::error().with_message("the realm has no host state").into()
-    })
+    context
+        .get_data::<Rc<Shared>>()
+        .cloned()
+        .ok_or_else(|| JsNativeError::error().with_message("the realm has no host state").into())
 }
 
 /// A function of the realm from the intrinsics, taken before any script could replace it.
 fn own_function(object: &JsObject, name: &str, context: &mut Context) -> JsResult<JsObject> {
-    object.get(boa_engine::JsString::from(name), context)?.as_callable().ok_or_else(|| {
-        JsNativeError::typ().with_message(format!("the engine has no {name}")).into()
-    })
+    object
+        .get(boa_engine::JsString::from(name), context)?
+        .as_callable()
+        .ok_or_else(|| JsNativeError::typ().with_message(format!("the engine has no {name}")).into())
 }

@@ -9,8 +9,7 @@ use super::shared;
 const CAP_ERROR: &str = "WorkflowAgentCapError";
 /// What every pending and later call rejects with once the run is stopped.
 const STOPPED: &str = "run stopped";
-const OF_THE_SCRIPT: [&str; 6] =
-    ["TypeError", "ReferenceError", "RangeError", "SyntaxError", "EvalError", "URIError"];
+const OF_THE_SCRIPT: [&str; 6] = ["TypeError", "ReferenceError", "RangeError", "SyntaxError", "EvalError", "URIError"];
 
 /// Throws when the agent cap was reached before.
 pub(super) fn gate(_this: &JsValue, _arguments: &[JsValue], context: &mut Context) -> JsResult<JsValue> {

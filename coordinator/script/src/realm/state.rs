@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use boa_engine::builtins::promise::ResolvingFunctions;
-use boa_engine::{Context, JsObject, JsResult, JsValue, js_string};
-use boa_engine::property::PropertyKey;
 use boa_engine::JsNativeError;
+use boa_engine::builtins::promise::ResolvingFunctions;
+use boa_engine::property::PropertyKey;
+use boa_engine::{Context, JsObject, JsResult, JsValue, js_string};
 use skein_common::script::{Call, CallKind, Op, Outcome, Settlement, Start};
 
 use super::own_function;
@@ -66,7 +66,10 @@ pub(super) enum Pending {
         /// Has the stack of the call.
         called: JsObject,
     },
-    Timer { callback: JsObject, arguments: Vec<JsValue> },
+    Timer {
+        callback: JsObject,
+        arguments: Vec<JsValue>,
+    },
 }
 
 /// Values that turns change.

@@ -54,6 +54,12 @@ pub fn missing() -> &'static [&'static str] {
     } else if cfg!(target_os = "linux") {
         &["seccomp filter for this architecture"]
     } else {
-        &["seccomp filter", "no-new-privileges", "parent-death signal", "pidfd", "zygote (a process is executed per run)"]
+        &[
+            "seccomp filter",
+            "no-new-privileges",
+            "parent-death signal",
+            "pidfd",
+            "zygote (a process is executed per run)",
+        ]
     }
 }

@@ -29,10 +29,8 @@ pub(crate) fn command(
     let mut command = Command::new(executable);
     command.arg(subcommand).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mappings = descriptors
-        .into_iter()
-        .map(|(parent_fd, child)| FdMapping { parent_fd, child_fd: child as RawFd })
-        .collect();
+    let mappings =
+        descriptors.into_iter().map(|(parent_fd, child)| FdMapping { parent_fd, child_fd: child as RawFd }).collect();
     let parent = rustix::process::getpid();
     // SAFETY: the closure only makes system calls, which is what may be done between fork and exec.
     unsafe {

@@ -57,7 +57,7 @@ impl Run {
 
     pub fn prompts(&self) -> Vec<&str> {
         let prompt = |call: &&'_ Call| matches!(call.kind, CallKind::Agent { .. });
-        self.calls().into_iter().filter(prompt).map(|call| prompt_of(call)).collect()
+        self.calls().into_iter().filter(prompt).map(prompt_of).collect()
     }
 
     #[track_caller]
@@ -126,7 +126,8 @@ pub async fn run_with(
     let mut ops = Vec::new();
     let mut end = host.start(start).await;
     loop {
-        let (TurnEnd::Waiting { ops: new, .. } | TurnEnd::Done { ops: new, .. } | TurnEnd::Failed { ops: new, .. }) = &end;
+        let (TurnEnd::Waiting { ops: new, .. } | TurnEnd::Done { ops: new, .. } | TurnEnd::Failed { ops: new, .. }) =
+            &end;
         for op in new {
             match op {
                 Op::Call(call) => waiting.push(call.clone()),

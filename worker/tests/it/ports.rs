@@ -1,7 +1,5 @@
 //! Ports in memory whose owner says `go` unless a test says otherwise. Unit tests of the crate use them too.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses a part of it")]
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_common::agent::{RunnerKind, Simulation};
@@ -77,10 +75,6 @@ impl World {
             blobs: self.clone(),
             directory: Arc::new(Nothing),
         }
-    }
-
-    pub fn set_owner(&self, owner: Owner) {
-        *self.owner.lock().unwrap() = owner;
     }
 
     pub fn dispatch(&self, task: &Task) {

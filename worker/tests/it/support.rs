@@ -1,10 +1,6 @@
 //! A world for a worker, and waiting without sleeping.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses a part of it")]
-
-mod ports;
-
-pub use ports::*;
+pub use crate::ports::*;
 
 use skein_common::agent::{AgentDefinition, CommandLine, RetryRule, RunnerKind};
 use skein_common::config::WorkerSettings;

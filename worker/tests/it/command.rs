@@ -1,14 +1,12 @@
 //! The `command` runner with real programs (A2).
 
-mod support;
-
+use crate::support::{World, agreeable, config, definition, eventually, new_run, processes_with, shell, task};
 use skein_common::agent::{Cause, CommandLine, Usage};
 use skein_common::wire::{AttemptEnd, AttemptReport, Task};
 use skein_common::{Payload, RunId};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use support::{World, agreeable, config, definition, eventually, new_run, processes_with, shell, task};
 
 struct Bench {
     world: Arc<World>,
@@ -120,7 +118,8 @@ async fn a02_the_environment_is_exactly_the_list() {
     let bench = Bench::new().await;
     let mut task = task(&bench.run, 1, skein_common::agent::RunnerKind::Command, bench.path());
     let mut definition = definition(&bench.path().join("agent.md"), CommandLine::Argv { argv: vec!["env".into()] });
-    definition.env = vec!["CARGO_PKG_NAME".into(), "MINE=two = 2".into(), "NOT_THERE".into(), "SKEIN_RUN=forged".into()];
+    definition.env =
+        vec!["CARGO_PKG_NAME".into(), "MINE=two = 2".into(), "NOT_THERE".into(), "SKEIN_RUN=forged".into()];
     task.definition = Some(definition);
     let report = bench.report(&task).await;
     let mut lines: Vec<&str> = text(&report).lines().collect();
@@ -129,7 +128,9 @@ async fn a02_the_environment_is_exactly_the_list() {
         .iter()
         .filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)))
         .collect();
-    expected.extend(["MINE=two = 2", "SKEIN_AGENT=1", "SKEIN_ATTEMPT=1", "SKEIN_HOST=", "SKEIN_LABEL=label 1"].map(Into::into));
+    expected.extend(
+        ["MINE=two = 2", "SKEIN_AGENT=1", "SKEIN_ATTEMPT=1", "SKEIN_HOST=", "SKEIN_LABEL=label 1"].map(Into::into),
+    );
     expected.extend(["SKEIN_MODEL=", "SKEIN_PHASE=Scan"].map(Into::into));
     expected.push(format!("SKEIN_RUN={}", bench.run));
     expected.sort_unstable();

@@ -1,7 +1,9 @@
 //! The worker's protocol and its end: claims, heartbeats, cancels, reports, and what is left when somebody is killed.
 
-mod support;
-
+use crate::support::{
+    DEADLINE, Owner, State, World, agree, agreeable, attempt, config, eventually, kill, new_run, processes_with, shell,
+    task,
+};
 use skein_common::agent::{Cause, RunnerKind, Simulation};
 use skein_common::wire::{
     AttemptEnd, AttemptReport, Cancel, ClaimAnswer, HeartbeatAnswer, OwnerAnswer, Task, WorkerRequest,
@@ -11,9 +13,6 @@ use skein_worker::{Observed, WorkerHandle};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::{
-    Owner, World, agree, agreeable, attempt, config, eventually, kill, new_run, processes_with, shell, task,
-};
 
 fn simulated(run: &skein_common::RunId, agent: u32) -> Task {
     task(run, agent, RunnerKind::Simulated, Path::new("/"))
@@ -34,7 +33,7 @@ async fn observe_until(worker: &WorkerHandle, so: impl Fn(&Observed) -> bool) ->
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(support::DEADLINE, looking).await.expect("is observed")
+    tokio::time::timeout(DEADLINE, looking).await.unwrap()
 }
 
 fn cause(report: &AttemptReport) -> (Cause, bool) {
@@ -54,7 +53,8 @@ async fn a01_simulated_agents_answer_with_text_or_an_instance_of_the_schema() {
     assert!(value.inline().unwrap().starts_with("simulated answer "), "{value:?}");
     assert_eq!((report.usage.total(), report.token), (110, AttemptToken(1)));
 
-    let schema = Some(Payload::json(r#"{"type":"object","required":["n"],"properties":{"n":{"minimum":4,"type":"integer"}}}"#));
+    let schema =
+        Some(Payload::json(r#"{"type":"object","required":["n"],"properties":{"n":{"minimum":4,"type":"integer"}}}"#));
     world.dispatch(&Task { schema, ..simulated(&run, 2) });
     let report = world.report(&attempt(&run, 2)).await;
     assert_eq!(report.end, AttemptEnd::Done { value: Payload::json(r#"{"n":4}"#) });
@@ -80,15 +80,14 @@ async fn a_thousand_attempts_use_the_slots_there_are_and_no_more() {
         world.dispatch(&simulated(&run, agent));
     }
     world.when("1000 reports", |state| (state.reports.len() == 1000).then_some(())).await;
-    let agents: BTreeSet<u32> =
-        world.state.lock().unwrap().reports.iter().map(|report| report.attempt.agent).collect();
+    let agents: BTreeSet<u32> = world.state.lock().unwrap().reports.iter().map(|report| report.attempt.agent).collect();
     assert_eq!(agents.len(), 1000);
     world.when("all are marked done", |state| (state.done.len() == 1000).then_some(())).await;
 
     for agent in 2001..=2020 {
         world.dispatch(&slow(&run, agent));
     }
-    let claims = |state: &support::State| {
+    let claims = |state: &State| {
         let of_slow = |request: &&WorkerRequest| matches!(request, WorkerRequest::Claim(c) if c.attempt.agent > 2000);
         state.requests.iter().filter(of_slow).count()
     };
@@ -104,7 +103,9 @@ async fn a_task_whose_claim_is_refused_or_unanswered_is_dropped_and_marked_done(
     let world = World::new(Box::new(|request| match request {
         WorkerRequest::Claim(claim) if claim.attempt.agent == 1 => Some(OwnerAnswer::Claim(ClaimAnswer::Gone)),
         WorkerRequest::Claim(claim) if claim.attempt.agent == 2 => None,
-        WorkerRequest::Claim(claim) if claim.attempt.agent == 3 => Some(OwnerAnswer::Heartbeat(HeartbeatAnswer::default())),
+        WorkerRequest::Claim(claim) if claim.attempt.agent == 3 => {
+            Some(OwnerAnswer::Heartbeat(HeartbeatAnswer::default()))
+        }
         request => Some(agree(&request, 60_000)),
     }));
     let worker = skein_worker::start(config(&world, Path::new("/nonexistent"))).await.unwrap();
@@ -206,7 +207,7 @@ async fn heartbeats_name_every_attempt_with_its_token_and_obey_the_answer() {
     world.dispatch(&slow(&run, 1));
     world.dispatch(&slow(&run, 2));
     // Many times the deadline: the second one lives on its extensions.
-    let beats = |state: &support::State| {
+    let beats = |state: &State| {
         let named = state.requests.iter().filter_map(|request| match request {
             WorkerRequest::Heartbeat(heartbeat) => Some(heartbeat.attempts.clone()),
             WorkerRequest::Claim(_) => None,
@@ -268,7 +269,7 @@ async fn a08_a_worker_that_drains_finishes_what_it_runs_and_takes_nothing_new() 
     worker.observe().await;
     world.dispatch(&simulated(&run, 2));
     std::fs::write(directory.path().join("go"), "").unwrap();
-    tokio::time::timeout(support::DEADLINE, draining).await.unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, draining).await.unwrap().unwrap();
     let report = world.report(&attempt(&run, 1)).await;
     assert_eq!(report.end, AttemptEnd::Done { value: Payload::text("finished") });
     assert_eq!(world.state.lock().unwrap().queues.values().map(|queue| queue.len()).sum::<usize>(), 1);
@@ -326,7 +327,7 @@ async fn stand_in_worker() {
 
 fn start_stand_in(directory: &Path, run: &skein_common::RunId, line: &str) -> std::process::Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "stand_in_worker", "--ignored"]);
+    command.args(["--exact", "worker::stand_in_worker", "--ignored"]);
     command.env("STAND_IN_DIRECTORY", directory).env("STAND_IN_RUN", run.as_str()).env("STAND_IN_LINE", line);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -380,7 +381,8 @@ async fn a_new_owner_waits_for_the_processes_of_the_one_before() {
 #[actix_rt::test]
 async fn r04_what_a_killed_worker_and_its_killed_keeper_leave_is_ended_by_the_next_owner() {
     let (directory, run) = (tempfile::tempdir().unwrap(), new_run());
-    let mut first = start_stand_in(directory.path(), &run, "echo $PPID > up; (setsid sleep 86413.25 &); sleep 86413.25");
+    let mut first =
+        start_stand_in(directory.path(), &run, "echo $PPID > up; (setsid sleep 86413.25 &); sleep 86413.25");
     let keeper = || std::fs::read_to_string(directory.path().join("up")).ok()?.trim().parse::<i32>().ok();
     let keeper = eventually("the program runs", keeper).await;
     first.kill().unwrap();

@@ -1,0 +1,8 @@
+//! A worker with real processes, and ports in memory in place of a cluster.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod command;
+mod ports;
+mod support;
+mod worker;
