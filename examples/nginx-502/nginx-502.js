@@ -1,6 +1,6 @@
 // Finds why a fleet of nginx hosts answers 502.
 //
-//   skein run examples/nginx-502/nginx-502.js --args '{"fleet":"DIR"}'
+//   skein run examples/nginx-502/nginx-502.js --yes --args '{"fleet":"DIR"}'
 //
 // Every host is read by its own agent, which answers with a record below 1 KB. This script only joins the records:
 // a cause is named when both sides show it, the failures in nginx and their reason on a service, a support host or in

@@ -1,6 +1,6 @@
 // The headings of all Markdown files of a folder, as one tree per file.
 //
-//   skein run examples/repo-headings/repo-headings.js --args '{"dir":"."}'
+//   skein run examples/repo-headings/repo-headings.js --yes --args '{"dir":"."}'
 export const meta = {
   name: 'repo-headings',
   description: 'Collects the headings of all Markdown files of a folder, one agent per file',

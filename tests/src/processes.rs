@@ -7,13 +7,13 @@ use std::fs;
 #[must_use]
 pub fn of_run(run: &str) -> Vec<i32> {
     let mark = format!("SKEIN_RUN={run}");
-    pids().into_iter().filter(|pid| environment(*pid).iter().any(|entry| *entry == mark)).collect()
+    with_variable(&mark)
 }
 
 /// Pids of all processes that carry this variable in their environment.
 #[must_use]
 pub fn with_variable(entry: &str) -> Vec<i32> {
-    pids().into_iter().filter(|pid| environment(*pid).iter().any(|known| known == entry)).collect()
+    pids().into_iter().filter(|pid| environment(*pid).iter().any(|known| *known == entry)).collect()
 }
 
 /// Pids of the processes whose parent is `parent`.

@@ -20,6 +20,12 @@ pub struct System {
     _dir: TempDir,
 }
 
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("System")
+    }
+}
+
 impl System {
     /// Starts it inside the current actix system.
     pub async fn start(host_limits: HostLimits) -> System {

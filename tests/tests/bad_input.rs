@@ -1,5 +1,4 @@
 //! What each kind of bad input gets: a clear error, and nothing is lost.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::{Value, json};
 use skein_tests::{Skein, eventually, processes};
@@ -36,7 +35,10 @@ fn bad_meta_is_a_failed_run_that_names_the_construct() {
         ("export const meta = { name: f(), description: 'd' }\nreturn 1", "call"),
         ("export const meta = { name: '', description: 'd' }\nreturn 1", "meta.name must be a non-empty string"),
         ("const x = 1\nexport const meta = { name: 'n', description: 'd' }", "first statement"),
-        ("export const meta = { name: 'n', description: 'd', __proto__: null }", "reserved key name not allowed in meta"),
+        (
+            "export const meta = { name: 'n', description: 'd', __proto__: null }",
+            "reserved key name not allowed in meta",
+        ),
     ] {
         let script = skein.write("bad.js", text);
         let (_, error) = skein.run_json(&script, &[]).failed();
@@ -130,7 +132,10 @@ fn a02_exit_1_fails_with_the_last_lines_of_standard_error() {
     let (skein, view) = run_shell("", "echo the disk is on fire >&2; exit 1", "");
     assert_eq!(view["result"], Value::Null);
     let agent = only_agent(&skein);
-    assert_eq!((&agent["status"], &agent["detail"], &agent["attempts"]), (&json!("failed"), &json!("exit 1"), &json!(1)));
+    assert_eq!(
+        (&agent["status"], &agent["detail"], &agent["attempts"]),
+        (&json!("failed"), &json!("exit 1"), &json!(1))
+    );
     assert!(view["failures"][0].as_str().expect("a line").contains("the disk is on fire"), "{view}");
 }
 
@@ -194,7 +199,8 @@ fn a_second_process_on_the_same_run_gets_a_clear_error() {
 fn two_runs_in_two_processes_on_one_store_both_complete() {
     let skein = Skein::new();
     skein.shell_agent("echo", "", "cat >/dev/null; echo \"$SKEIN_AGENT\"");
-    let body = "const all = await parallel(Array.from({length: 60}, (_, i) => () => agent('p' + i, {agentType: 'echo'})));
+    let body =
+        "const all = await parallel(Array.from({length: 60}, (_, i) => () => agent('p' + i, {agentType: 'echo'})));
         return all.map(Number).reduce((a, b) => a + b)";
     let script = skein.workflow("w.js", body);
     let script = script.to_str().expect("a path");

@@ -134,7 +134,16 @@ impl Ending {
 impl Job {
     async fn carry_out(self) {
         let asked_at = Instant::now();
-        let go = self.claim().await;
+        let mut stop = self.stop.clone();
+        let go = tokio::select! {
+            biased;
+            go = self.claim() => go,
+            () = stop.asked() => None,
+        };
+        if self.ending.reason.get() == Some(EndReason::WorkerStops) {
+            // Not marked done: somebody else gets the task, or its owner notices.
+            return;
+        }
         let verdict = match go {
             None => Verdict::Drop,
             Some(Go { token, epoch, deadline }) => {
@@ -145,7 +154,7 @@ impl Job {
         mark_done(&self.shared.ports, self.delivery).await;
         let (Some(Go { token, .. }), Verdict::CarryOut) = (go, verdict) else { return };
 
-        let Job { shared, task, ending, mut stop, .. } = self;
+        let Job { shared, task, ending, .. } = self;
         let begun = Instant::now();
         let attempt = task.attempt.clone();
         let ended = work_out(&shared, task, &mut stop).await;

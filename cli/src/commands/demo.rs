@@ -106,7 +106,7 @@ fn tell(found: &Value, planted: &Planted) -> bool {
     output::line(&format!("planted  {} on {} ({}) at {}", planted.kind, planted.service, planted.addr, planted.at));
     let lines = |key: &str| found[key].as_array().cloned().unwrap_or_default();
     for (title, key) in [("evidence", "evidence"), ("plan", "plan")] {
-        output::line(&format!("{title}"));
+        output::line(title);
         for line in lines(key) {
             output::line(&format!("  - {}", output::printable(line.as_str().unwrap_or(&line.to_string()))));
         }

@@ -22,7 +22,7 @@ pub struct Progress {
 
 enum Screen {
     Nothing,
-    Block(Block),
+    Block(Box<Block>),
     Lines(Lines),
 }
 
@@ -32,7 +32,7 @@ impl Progress {
         let screen = if global.quiet {
             Screen::Nothing
         } else if output::stderr_is_terminal() {
-            Screen::Block(Block::new())
+            Screen::Block(Box::default())
         } else {
             Screen::Lines(Lines::default())
         };

@@ -15,12 +15,14 @@ pub struct Block {
     colour: bool,
 }
 
-impl Block {
-    pub fn new() -> Block {
+impl Default for Block {
+    fn default() -> Block {
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Block { view: None, seen_at: Instant::now(), lines_drawn: 0, colour }
     }
+}
 
+impl Block {
     pub fn view(&mut self, view: RunView) {
         self.view = Some(view);
         self.seen_at = Instant::now();
@@ -88,7 +90,7 @@ impl Block {
 
 fn phase_line(phase: &PhaseView) -> String {
     let ended = phase.done + phase.failed;
-    let filled = if phase.agents == 0 { 0 } else { ended * BAR_CELLS / phase.agents };
+    let filled = (ended * BAR_CELLS).checked_div(phase.agents).unwrap_or(0);
     let bar: String = (0..BAR_CELLS).map(|cell| if cell < filled { '█' } else { '░' }).collect();
     let mut line = format!("  {:<16} {bar} {:>4}/{:<4}", clip(&printable(&phase.title), 16), ended, phase.agents);
     for (count, word) in [(phase.running, "running"), (phase.queued, "queued"), (phase.failed, "failed")] {

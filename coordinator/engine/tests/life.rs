@@ -1,5 +1,7 @@
 //! The life of a run, agent by agent: limits, retries, budget, endings.
 
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
+
 mod common;
 
 use common::{Driven, agent_op, count, loaded, spec};

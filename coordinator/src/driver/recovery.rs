@@ -84,11 +84,7 @@ impl Driver {
     }
 
     /// Loads the script and replays it; what it does beyond the journal is decided on.
-    async fn run_script(
-        &mut self,
-        events: &[RunRecord],
-        performer: &mut dyn Performer,
-    ) -> Result<(), DriverError> {
+    async fn run_script(&mut self, events: &[RunRecord], performer: &mut dyn Performer) -> Result<(), DriverError> {
         if self.run.state().stage == Stage::Returned {
             return Ok(());
         }

@@ -104,7 +104,7 @@ impl Keeper {
                 self.reply(&Reply::Warning { text });
             }
             if self.closing && !unfinished {
-                return Ok(());
+                return self.reap();
             }
             self.wait(unfinished)?;
         }

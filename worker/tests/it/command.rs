@@ -349,3 +349,24 @@ async fn a02_many_programs_at_once_all_end() {
     }
     bench.worker.stop().await;
 }
+
+#[actix_rt::test]
+async fn a02_what_runs_away_from_process_to_process_is_caught() {
+    let bench = Bench::new().await;
+    let hop = "#!/bin/sh\n# 86421.25\nsetsid sh ./hop.sh 86421.25 >/dev/null 2>&1 3>&1 </dev/null &\n";
+    std::fs::write(bench.path().join("hop.sh"), hop).unwrap();
+    let report = bench.shell(1, "sh ./hop.sh 86421.25; echo done").await;
+    assert_eq!(text(&report), "done");
+    assert_eq!(processes_with("86421.25"), Vec::<i32>::new());
+    bench.worker.stop().await;
+}
+
+#[actix_rt::test]
+async fn a02_a_flood_of_daemons_ends_with_the_attempt() {
+    let bench = Bench::new().await;
+    let line = "(while :; do (setsid sleep 86422.25 >/dev/null 2>&1 3>&1 </dev/null &); done) & \
+                while [ $(pgrep -fc '^sleep 86422.25') -lt 100 ]; do :; done; head -c 2000000 /dev/zero; wait";
+    assert_eq!(failure(&bench.shell(1, line).await).0, Cause::OutputTooLarge);
+    assert_eq!(processes_with("86422.25"), Vec::<i32>::new());
+    bench.worker.stop().await;
+}

@@ -12,7 +12,7 @@ use boa_ast::{Expression, Position, Spanned};
 use boa_interner::{Interner, Sym};
 use skein_common::script::Finding;
 
-use super::{Place, Problem, beginning};
+use super::{Place, Problem, beginning, redeclared};
 
 const FINDINGS_MAX: usize = 100;
 const ADVICE: &str = "throws in a workflow script, because a resumed run must repeat it: pass the value in `args`";
@@ -22,7 +22,7 @@ const NESTED_WITH_REST: &str = "an object pattern with a nested pattern and ...r
 /// Refuses or collects findings, in source order.
 pub(super) fn look(body: &FunctionBody, interner: &Interner) -> Result<Vec<Finding>, Problem> {
     let mut lint = Lint { interner, findings: Vec::new() };
-    match body.statement_list().visit_with(&mut lint) {
+    match lint.visit_function_body(body) {
         ControlFlow::Break(problem) => Err(problem),
         ControlFlow::Continue(()) => {
             lint.findings.sort_by_key(|finding| (finding.line, finding.column));
@@ -76,6 +76,13 @@ impl Lint<'_> {
 
 impl<'a> Visitor<'a> for Lint<'_> {
     type BreakTy = Problem;
+
+    fn visit_function_body(&mut self, node: &'a FunctionBody) -> ControlFlow<Problem> {
+        match redeclared::check(node, self.interner) {
+            Ok(()) => node.visit_with(self),
+            Err(problem) => ControlFlow::Break(problem),
+        }
+    }
 
     fn visit_import_call(&mut self, node: &'a ImportCall) -> ControlFlow<Problem> {
         let what = "import() is not available in workflow scripts";

@@ -5,6 +5,7 @@ mod lines;
 mod lint;
 mod meta;
 mod places;
+mod redeclared;
 mod syntax;
 mod trivia;
 mod wrap;

@@ -347,3 +347,30 @@ fn c05_early_errors_are_found_before_anything_runs() {
         assert_eq!(refused(&with_body(body)).kind, ScriptErrorKind::Syntax, "{body}");
     }
 }
+
+#[test]
+fn c05_a_name_declared_twice_is_refused_in_any_function() {
+    for body in [
+        "let a\nlet a",
+        "const a = 1\nclass a {}",
+        "var a\nlet { b: [a] } = c",
+        "function a() {}\nconst a = 1",
+        "let a; { var b; }\nlet b",
+        "const x = async () => { const a = 1\nconst a = 2 }",
+        "class C { m() { let a\nlet a } }",
+        "let a\nconst meta = 1",
+    ] {
+        let error = refused(&with_body(body));
+        assert!(error.message.ends_with("has already been declared"), "{body}: {error:?}");
+        assert_eq!(error.line, Some(3), "{body}: {error:?}");
+    }
+    for body in [
+        "let a; { let a }",
+        "var a; var a",
+        "function a() {} function a() {}",
+        "let a; const f = (a) => a",
+        "var a; { let a }",
+    ] {
+        assert!(try_prepare(&with_body(body)).is_ok(), "{body}");
+    }
+}
