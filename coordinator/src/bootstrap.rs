@@ -57,6 +57,7 @@ impl Coordinator {
             hosts: config.hosts,
             host_limits: config.host_limits,
             clock: clock.clone(),
+            replaces_lost_hosts: true,
         };
         let root = Root::start_all(context, config.settings, config.owner);
         Coordinator { root, ports: config.ports, clock }

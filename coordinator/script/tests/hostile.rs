@@ -105,7 +105,7 @@ async fn c10_each_cap_is_named() {
         ("deep_rec", &[Limit], "`recursion`"),
         ("repeat30", &[Memory], "`memory_bytes`"),
         ("str_double", &[Memory], "`memory_bytes`"),
-        ("paren_parse", &[Stack, Limit], "nested too deeply"),
+        ("paren_parse", &[Limit], "nested deeper than the cap"),
         ("regex_cat", &[Time], "`turn_ms`"),
         ("arraylike", &[Time], "`turn_ms`"),
     ] {

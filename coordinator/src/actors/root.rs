@@ -48,11 +48,12 @@ impl Root {
 
     /// The factory: every incarnation of a run is made here.
     fn spawn_run(&mut self, run: RunId, incarnation: u64, lease: Lease, ctx: &mut Context<Root>) -> Addr<Run> {
+        let replaces_lost_hosts = incarnation < INCARNATIONS_MAX;
         let parts = RunParts {
             run,
             incarnation,
             lease,
-            context: self.context.clone(),
+            context: DriverContext { replaces_lost_hosts, ..self.context.clone() },
             grace_ms: self.settings.grace_ms,
             root: ctx.address(),
             fleet: self.fleet.clone(),

@@ -131,7 +131,13 @@ impl Run {
 
 /// Whether a new incarnation may get further.
 fn may_pass(error: &DriverError) -> bool {
-    matches!(error, DriverError::Journal(JournalError::Unknown { .. }) | DriverError::Host(_) | DriverError::Engine(_))
+    matches!(
+        error,
+        DriverError::Journal(JournalError::Unknown { .. })
+            | DriverError::HostLost { .. }
+            | DriverError::Host(_)
+            | DriverError::Engine(_)
+    )
 }
 
 /// The whole chain, so that `disk full` reaches the person.

@@ -29,6 +29,9 @@ pub enum DriverError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// Somebody killed it, or it crashed.
+    #[error("the script host is gone: {reason}")]
+    HostLost { reason: String },
     #[error("script host: {0}")]
     Host(#[source] skein_script::LoadError),
     #[error(transparent)]
@@ -58,6 +61,8 @@ pub struct DriverContext {
     pub hosts: HostPool,
     pub host_limits: HostLimits,
     pub clock: Arc<dyn Clock>,
+    /// A host that went away is replaced by a replay into a fresh one; off for the last incarnation, whose end it is.
+    pub replaces_lost_hosts: bool,
 }
 
 impl std::fmt::Debug for DriverContext {

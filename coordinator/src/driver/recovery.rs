@@ -160,9 +160,13 @@ impl Driver {
             }
             end = self.await_turn(host.settle(items), performer).await?;
         }
-        if let Err(divergence) = cursor.check_complete(self.run.state()) {
+        // A script that failed on the way shows its own error, not the calls it did not come to.
+        if !matches!(end, TurnEnd::Failed { .. })
+            && let Err(divergence) = cursor.check_complete(self.run.state())
+        {
             return Ok(Err(divergence));
         }
+        host.set_turn_ms(self.context.host_limits.turn_ms);
         self.host = Some(host);
         self.take_turn(with_ops(end, new_ops))?;
         Ok(Ok(()))

@@ -4,7 +4,7 @@ use super::{Driver, DriverError, Journalled, Performer};
 use crate::journal::{append, load_text};
 use bytes::Bytes;
 use skein_common::Payload;
-use skein_common::script::{Op, Outcome, Settlement, TurnEnd};
+use skein_common::script::{Op, Outcome, ScriptErrorKind, Settlement, TurnEnd};
 use skein_engine::{Command, JournalOutcome, JournalSettlement, Refused, effects, encode_records, settlement};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +103,11 @@ impl Driver {
                 self.operate(ops)?;
                 self.accept(Command::Return { result, warnings })?;
                 Ok(())
+            }
+            TurnEnd::Failed { error, .. }
+                if error.kind == ScriptErrorKind::Engine && self.context.replaces_lost_hosts =>
+            {
+                Err(DriverError::HostLost { reason: error.message })
             }
             TurnEnd::Failed { ops, error } => {
                 self.host = None;

@@ -47,6 +47,13 @@ impl ProcessTable {
         table
     }
 
+    /// Takes this process in as it is now, since the table may be older than it.
+    pub(crate) fn look_again(&mut self, pid: i32) {
+        if let Some(process) = Process::read(pid) {
+            self.processes.insert(pid, process);
+        }
+    }
+
     /// The process of this number.
     pub(crate) fn get(&self, pid: i32) -> Option<&Process> {
         self.processes.get(&pid)

@@ -34,8 +34,16 @@ impl Sweep {
             return (exited().collect(), false);
         }
 
-        let table = ProcessTable::read();
-        let doomed = if closing { everything(&table) } else { self.doomed(&table, attempts, &roots, finished) };
+        let mut table = ProcessTable::read();
+        let children = own_children(&table);
+        // Whoever runs away by becoming ever new processes is younger than the table.
+        children.iter().for_each(|child| table.look_again(*child));
+        let doomed = if closing {
+            children.into_iter().flat_map(|child| table.tree(child)).map(|pid| (pid, None)).collect()
+        } else {
+            let orphans = children.into_iter().filter(|pid| !roots.contains(pid)).collect();
+            self.doomed(&table, attempts, orphans, finished)
+        };
         let doomed: Doomed = doomed.into_iter().filter(|(pid, _)| self.kill(&table, *pid)).collect();
         let all_wait = doomed.values().any(Option::is_none);
         let waiting: BTreeSet<KeptId> = doomed.values().flatten().copied().collect();
@@ -52,7 +60,7 @@ impl Sweep {
         &mut self,
         table: &ProcessTable,
         attempts: &BTreeMap<KeptId, Kept>,
-        roots: &BTreeSet<i32>,
+        orphans: Vec<i32>,
         finished: impl Fn(&Kept) -> bool,
     ) -> Doomed {
         let mut doomed = Doomed::new();
@@ -60,8 +68,7 @@ impl Sweep {
             doomed.extend(table.tree(kept.root).into_iter().map(|pid| (pid, Some(*id))));
         }
         let before = std::mem::take(&mut self.unclear);
-        let orphans = own_children(table).into_iter().filter(|pid| !roots.contains(pid));
-        for orphan in orphans.filter(|pid| table.get(*pid).is_some_and(|process| !process.zombie)) {
+        for orphan in orphans.into_iter().filter(|pid| table.get(*pid).is_some_and(|process| !process.zombie)) {
             let owner = match self.owner(table, attempts, orphan, &before) {
                 Owner::Attempt(id) if attempts.get(&id).is_some_and(&finished) => Some(id),
                 Owner::Attempt(_) | Owner::Unclear => continue,
@@ -116,10 +123,6 @@ enum Owner {
     Nobody,
     /// To be looked at again.
     Unclear,
-}
-
-fn everything(table: &ProcessTable) -> Doomed {
-    own_children(table).into_iter().flat_map(|child| table.tree(child)).map(|pid| (pid, None)).collect()
 }
 
 /// Listed after the table was read: a process that lost its parent since then is in this list and not yet in the

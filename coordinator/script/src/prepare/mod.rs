@@ -4,6 +4,7 @@
 mod lines;
 mod lint;
 mod meta;
+mod nesting;
 mod places;
 mod redeclared;
 mod syntax;
@@ -88,6 +89,10 @@ fn plain_start(source: &str) -> String {
 
 fn prepare_text(lines: &Lines) -> Result<(Loaded, String), Problem> {
     let start = wrap::find_meta(lines)?;
+    if let Some(offset) = nesting::too_deep(lines.text()) {
+        let message = format!("brackets are nested deeper than the cap of {}", nesting::NESTING_MAX);
+        return Err(Problem { kind: ScriptErrorKind::Limit, message, place: Some(lines.place(offset)) });
+    }
     let mut body_text = lines.text().to_owned();
     body_text.replace_range(start..start + "export".len(), "      ");
 
