@@ -90,3 +90,46 @@ fn r06_ctrl_c_ends_the_agents_and_prints_the_command_that_continues() {
     let view = skein.run(["resume", &run, "--json"]).completed();
     assert_eq!(view["result"], serde_json::json!(["done", "done", "done"]));
 }
+
+/// A run of agents that wait for the file `go`, with one of its helper processes killed in the middle.
+fn kill_helper_and_go_on(role: &str, find: impl Fn(i32) -> Option<i32>) {
+    let skein = Skein::new();
+    skein.shell_agent("slow", "", "echo $SKEIN_AGENT >> started; until test -e go; do sleep 0.01; done; echo done");
+    let body = "const first = await parallel([1, 2, 3].map(i => () => agent('p' + i, {agentType: 'slow'})))
+        return [...first, await agent('last', {agentType: 'slow'})]";
+    let script = skein.workflow("w.js", body);
+    let mut running = skein.spawn(["run", script.to_str().expect("a path"), "--yes", "--json"]);
+    let started = || std::fs::read_to_string(skein.project().join("started")).unwrap_or_default().lines().count();
+    eventually("the agents run", || (started() == 3).then_some(()));
+    let skein_pid = i32::try_from(running.id()).expect("a pid");
+    let helper = find(skein_pid).unwrap_or_else(|| unreachable!("there is no {role}"));
+    processes::kill_9(helper);
+    eventually("it is gone", || (!processes::is_alive(helper)).then_some(()));
+    skein.write("go", "");
+    assert_eq!(running.wait().expect("ends").code(), Some(0), "{role}: {}", skein.background_stderr());
+    let run = skein.only_run();
+    let result: Value = serde_json::from_str(&skein.run(["result", &run]).stdout).expect("a result");
+    assert_eq!(result, serde_json::json!(["done", "done", "done", "done"]), "{role}");
+    assert!(processes::of_run(&run).is_empty(), "{role}: a process is left");
+}
+
+fn child_with(parent: i32, word: &str) -> Option<i32> {
+    processes::children_of(parent).into_iter().find(|pid| processes::command_line(*pid).contains(word))
+}
+
+#[test]
+fn r04_a_killed_keeper_costs_attempts_and_not_the_run() {
+    kill_helper_and_go_on("keeper", |skein| child_with(skein, "keeper"));
+}
+
+#[test]
+fn r04_a_killed_script_host_is_replaced_by_a_replay() {
+    kill_helper_and_go_on("script host", |skein| {
+        processes::children_of(child_with(skein, "script-zygote")?).into_iter().next()
+    });
+}
+
+#[test]
+fn r04_a_killed_zygote_is_replaced_with_its_hosts() {
+    kill_helper_and_go_on("zygote", |skein| child_with(skein, "script-zygote"));
+}
