@@ -72,7 +72,7 @@ pub struct AgentDefinition {
     pub runner: Option<RunnerKind>,
     #[serde(default)]
     pub command: Option<CommandLine>,
-    /// Working directory of the program, absolute.
+    /// Working directory of the program; a relative one counts from the project folder.
     #[serde(default)]
     pub cwd: Option<String>,
     /// `NAME` passes a variable of the worker on, `NAME=value` sets one.

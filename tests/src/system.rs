@@ -5,6 +5,7 @@ use crate::{project_dir, skein_binary};
 use skein_backend::embedded::Store;
 use skein_common::agent::{RunnerKind, Simulation};
 use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::ports::Ports;
 use skein_common::run::{BudgetUnit, RunLimits, RunSpec};
 use skein_common::view::RunView;
 use skein_common::{Payload, WorkerId};
@@ -29,11 +30,16 @@ impl std::fmt::Debug for System {
 impl System {
     /// Starts it inside the current actix system.
     pub async fn start(host_limits: HostLimits) -> System {
+        System::start_with(host_limits, |ports| ports).await
+    }
+
+    /// The same with ports that the test has wrapped for the coordinator.
+    pub async fn start_with(host_limits: HostLimits, wrap: impl FnOnce(Ports) -> Ports) -> System {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path()).expect("a store");
         let hosts = HostPool::start(skein_binary().to_path_buf()).await.expect("a zygote");
         let coordinator = Coordinator::start(CoordinatorConfig {
-            ports: store.ports(),
+            ports: wrap(store.ports()),
             hosts,
             host_limits,
             settings: CoordinatorSettings::default(),
@@ -56,11 +62,16 @@ impl System {
 
     /// Runs a script body to its end.
     pub async fn run(&self, body: &str) -> RunView {
-        let run = self.coordinator.submit(spec(body)).await.expect("submits");
-        match self.coordinator.run_to_its_end(run).await {
+        match self.run_spec(spec(body)).await {
             RunOutcome::Ended(view) => *view,
             RunOutcome::Interrupted { reason } => unreachable!("the run did not end: {reason}"),
         }
+    }
+
+    /// Runs a submission as far as it gets in this process.
+    pub async fn run_spec(&self, spec: RunSpec) -> RunOutcome {
+        let run = self.coordinator.submit(spec).await.expect("submits");
+        self.coordinator.run_to_its_end(run).await
     }
 
     pub async fn stop(self) {

@@ -66,6 +66,7 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         environment: Environment::of_this_process(),
         root: config.root.clone(),
         output_bytes_max: settings.output_bytes_max,
+        kill_grace: Duration::from_millis(settings.kill_grace_ms),
     };
     let runners = Runners {
         command: Box::new(command),

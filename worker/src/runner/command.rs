@@ -19,9 +19,6 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tracing::warn;
 
-/// Between SIGTERM and SIGKILL when an attempt is told to end: time to write a last line, and as long as agents that
-/// were never awaited get (C28).
-const KILL_GRACE: Duration = Duration::from_secs(2);
 /// When everything is gone the rest of its output is in the pipes. Longer it takes only when a descriptor was handed
 /// to a process that is none of ours.
 const REST_OF_OUTPUT: Duration = Duration::from_secs(1);
@@ -35,6 +32,8 @@ pub(crate) struct CommandRunner {
     pub environment: Environment,
     pub root: Option<PathBuf>,
     pub output_bytes_max: u64,
+    /// Between SIGTERM and SIGKILL when an attempt is told to end: time to write a last line.
+    pub kill_grace: Duration,
 }
 
 /// What standard input says, in this order.
@@ -119,7 +118,7 @@ impl CommandRunner {
                 () = stop.asked(), if halt.is_none() => Some(Halt::Stopped),
             };
             if let Some(reason) = reason.filter(|_| halt.is_none()) {
-                child.end(reason.grace()).await;
+                child.end(reason.grace(self.kill_grace)).await;
                 halt = Some(reason);
             }
         };
@@ -148,9 +147,9 @@ impl CommandRunner {
 }
 
 impl Halt {
-    fn grace(&self) -> Duration {
+    fn grace(&self, setting: Duration) -> Duration {
         match self {
-            Halt::Stopped | Halt::TimedOut => KILL_GRACE,
+            Halt::Stopped | Halt::TimedOut => setting,
             Halt::TooLarge => Duration::ZERO,
         }
     }
