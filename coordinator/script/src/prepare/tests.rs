@@ -1,3 +1,5 @@
+//! Each sentence of C1 to C6 and C13 that the preparation has to keep.
+
 use skein_common::script::{Loaded, PhaseDeclaration, ScriptError, ScriptErrorKind};
 
 use super::{Prepared, prepare};
