@@ -1,5 +1,6 @@
 //! What happens to a run when the journal misbehaves or its actor dies: wrappers around the Journal port stand in for a
 //! bug, a broken connection and a full disk.
+#![expect(clippy::panic, reason = "a planted bug")]
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,7 +41,7 @@ impl Journal for Mischievous {
             return self.inner.append(run, expected, records).await;
         }
         match self.mischief {
-            Mischief::Panic => std::panic::panic_any("a planted bug"),
+            Mischief::Panic => panic!("a planted bug"),
             Mischief::StoredUnknown => {
                 self.inner.append(run, expected, records).await?;
                 Err(unknown())
