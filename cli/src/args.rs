@@ -36,6 +36,7 @@ pub enum Command {
     /// Start a workflow and follow it to its end; prints the result
     Run(RunArgs),
     /// Continue an interrupted run where its journal ends
+    #[command(after_help = "Example:\n  skein resume wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Resume(RunName),
     /// Parse and lint scripts; no agent starts
     Check(CheckArgs),
@@ -44,16 +45,21 @@ pub enum Command {
     /// List runs, newest first
     Runs(RunsArgs),
     /// Show one run: status, phases, agents, tokens, failures
+    #[command(after_help = "Example:\n  skein show wf_01kb3v9m5c7w8t3xq2r4y6z8a0      (`skein runs` lists the ids)")]
     Show(RunName),
     /// Print the result of a run that has ended
+    #[command(after_help = "Example:\n  skein result wf_01kb3v9m5c7w8t3xq2r4y6z8a0 | jq .report")]
     Result(RunName),
     /// List the agents of a run
+    #[command(after_help = "Example:\n  skein agents wf_01kb3v9m5c7w8t3xq2r4y6z8a0 | grep failed")]
     Agents(RunName),
     /// Show one agent of a run: prompt, attempts, output
     Agent(AgentArgs),
     /// Print the log lines and failures of a run
+    #[command(after_help = "Example:\n  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Logs(RunName),
     /// Print the script of a run, byte for byte
+    #[command(after_help = "Example:\n  skein script wf_01kb3v9m5c7w8t3xq2r4y6z8a0 > again.js")]
     Script(RunName),
 }
 
@@ -67,7 +73,7 @@ pub struct RunArgs {
     #[arg(value_name = "FILE")]
     pub script: PathBuf,
     /// Becomes `args` when --args is not given; text that is a JSON object or array is parsed.
-    #[arg(value_name = "TEXT", trailing_var_arg = true, conflicts_with = "args")]
+    #[arg(value_name = "TEXT", conflicts_with = "args")]
     pub text: Vec<String>,
     /// `args` as JSON, from a file, or from standard input.
     #[arg(long, value_name = "JSON|@FILE|-")]
@@ -160,8 +166,6 @@ pub struct RunsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  skein show wf_01kb3v9m5c7w8t3xq2r4y6z8a0      (`skein runs` lists the ids)")]
 pub struct RunName {
     #[arg(value_name = "RUN")]
     pub run: RunId,

@@ -18,9 +18,9 @@ pub enum Code {
     Terminated,
 }
 
-impl From<Code> for ExitCode {
-    fn from(code: Code) -> ExitCode {
-        ExitCode::from(match code {
+impl Code {
+    fn number(self) -> u8 {
+        match self {
             Code::Completed => 0,
             Code::Failed => 1,
             Code::Usage => 2,
@@ -29,7 +29,18 @@ impl From<Code> for ExitCode {
             Code::Degraded => 6,
             Code::Interrupted => 130,
             Code::Terminated => 143,
-        })
+        }
+    }
+
+    /// Ends this process without waiting for anything.
+    pub fn exit_now(self) -> ! {
+        std::process::exit(i32::from(self.number()))
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> ExitCode {
+        ExitCode::from(code.number())
     }
 }
 

@@ -29,6 +29,7 @@ pub fn finished(global: &Global, view: &RunView) -> anyhow::Result<()> {
 #[must_use]
 pub fn shown_result(json: &str) -> String {
     match serde_json::from_str::<Value>(json) {
+        Ok(Value::String(text)) if output::stdout_is_terminal() => printable(&text),
         Ok(Value::String(text)) => text,
         Ok(value) if output::stdout_is_terminal() => {
             printable(&serde_json::to_string_pretty(&value).unwrap_or_else(|_| json.to_owned()))
@@ -42,7 +43,8 @@ pub fn shown_result(json: &str) -> String {
 pub fn text(view: &RunView) -> String {
     let mut text = String::new();
     let degraded = if view.degraded { " (degraded: some agents gave no answer)" } else { "" };
-    let _ = writeln!(text, "\n{} {}{degraded} in {}", view.workflow, view.status, short_time(view.elapsed_ms));
+    let _ =
+        writeln!(text, "\n{} {}{degraded} in {}", printable(&view.workflow), view.status, short_time(view.elapsed_ms));
     let _ = writeln!(text, "  run     {}", view.run);
     if let Some(error) = error_text(view) {
         let _ = writeln!(text, "  error   {}", error.replace('\n', "\n          "));
@@ -96,7 +98,7 @@ fn census_text(view: &RunView) -> String {
 }
 
 fn tokens_text(tokens: &TokensView) -> String {
-    let input = tokens.input + tokens.cache_read + tokens.cache_write;
+    let input = tokens.input.saturating_add(tokens.cache_read).saturating_add(tokens.cache_write);
     let mut text = format!("{} in, {} out", short_count(input), short_count(tokens.output));
     let Some(budget) = tokens.budget else { return text };
     let (total, limit) = (short_count(tokens.total), short_count(budget));

@@ -19,6 +19,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The whole system in one process.
 pub struct Session {
+    /// The store is still there when this process is gone.
+    keeps_runs: bool,
     coordinator: Coordinator,
     worker: WorkerHandle,
 }
@@ -80,7 +82,13 @@ impl Session {
         })
         .await
         .context("cannot start the worker")?;
-        Ok(Session { coordinator, worker })
+        Ok(Session { keeps_runs: true, coordinator, worker })
+    }
+
+    /// The store will be removed: there is nothing to continue later.
+    #[must_use]
+    pub fn temporary(self) -> Session {
+        Session { keeps_runs: false, ..self }
     }
 
     /// Stores a new run and gives its id.
@@ -99,17 +107,36 @@ impl Session {
         let mut progress = Progress::start(global, self.coordinator.watch(run));
         let followed = self.until_end_or_signal(run, &mut progress).await;
         progress.finish();
-        self.coordinator.shutdown().await;
-        self.worker.stop().await;
+        let keeps_run = self.keeps_runs;
+        self.close().await;
         match followed? {
             Followed::Outcome(RunOutcome::Ended(view)) => Ok(Concluded::Ended(view)),
             Followed::Outcome(RunOutcome::Interrupted { reason }) => {
-                anyhow::bail!("{run} did not end: {reason}\nnothing is lost; continue it with: skein resume {run}")
+                anyhow::bail!(
+                    "{run} did not end: {reason}\nnothing is lost; continue it with: {}",
+                    resume_command(global, run)
+                )
             }
             Followed::Signal(code) => {
-                output::note(&format!("interrupted; nothing is lost. Continue with: skein resume {run}"));
+                if keeps_run {
+                    let command = resume_command(global, run);
+                    output::note(&format!("interrupted; nothing is lost. Continue with: {command}"));
+                }
                 Ok(Concluded::Left(code))
             }
+        }
+    }
+
+    /// Ends everything of this session; a second signal does not wait for it, the keeper then does the rest.
+    async fn close(self) {
+        let closing = async {
+            self.coordinator.shutdown().await;
+            self.worker.stop().await;
+        };
+        let Ok(mut signals) = Signals::new() else { return closing.await };
+        tokio::select! {
+            () = closing => {}
+            code = signals.next() => code.exit_now(),
         }
     }
 
@@ -123,6 +150,15 @@ impl Session {
                 () = progress.show_next() => {}
             }
         }
+    }
+}
+
+/// The command that continues a run, for a person who may have named a store.
+#[must_use]
+pub fn resume_command(global: &Global, run: &RunId) -> String {
+    match &global.store {
+        Some(store) => format!("skein resume {run} --store {}", shell_words::quote(&store.to_string_lossy())),
+        None => format!("skein resume {run}"),
     }
 }
 

@@ -27,6 +27,7 @@ impl Settings {
             ("SKEIN_ATTEMPTS_LOCK_WAIT", &mut settings.worker.attempts_lock_wait_ms),
             ("SKEIN_KILL_GRACE", &mut settings.worker.kill_grace_ms),
             ("SKEIN_ATTEMPT_DEADLINE", &mut settings.coordinator.attempt_deadline_ms),
+            ("SKEIN_CLAIM_WAIT", &mut settings.coordinator.claim_wait_ms),
             ("SKEIN_GRACE", &mut settings.coordinator.grace_ms),
             ("SKEIN_SCRIPT_TURN", &mut settings.host_limits.turn_ms),
         ] {
@@ -52,7 +53,7 @@ impl Settings {
 /// Logs go to standard error: warnings by default, more with `-v`, or as `SKEIN_LOG` says.
 pub fn start_logging(verbose: u8) {
     let level = match verbose {
-        0 => "error",
+        0 => "warn",
         1 => "info",
         _ => "debug",
     };

@@ -27,6 +27,12 @@ pub async fn load(ports: &Ports, run: &RunId) -> anyhow::Result<StoredRun> {
 /// The store cannot be read.
 pub async fn view(ports: &Ports, run: &RunId) -> anyhow::Result<RunView> {
     let stored = load(ports, run).await?;
+    let view = view_of(ports, run, &stored).await?;
+    if view.status != RunStatus::Interrupted {
+        return Ok(view);
+    }
+    // It may have ended between the look at its journal and the look for its owner.
+    let stored = load(ports, run).await?;
     view_of(ports, run, &stored).await
 }
 

@@ -99,19 +99,11 @@ impl Payload {
         }
     }
 
-    /// The same value by reference and the bytes to store, when it is too large for an event.
+    /// The same value by reference, when it is too large for an event; its text has to be stored first.
     #[must_use]
-    pub fn split_large(&self) -> Option<(Payload, &[u8])> {
+    pub fn reference_if_large(&self) -> Option<Payload> {
         let text = self.inline().filter(|text| text.len() > INLINE_BYTES_MAX)?;
         let (digest, bytes) = (Digest::of(text.as_bytes()), text.len() as u64);
-        let reference =
-            if self.is_json() { Payload::JsonBlob { digest, bytes } } else { Payload::TextBlob { digest, bytes } };
-        Some((reference, text.as_bytes()))
-    }
-
-    /// The same kind of value with its text in place.
-    #[must_use]
-    pub fn with_text(&self, text: String) -> Payload {
-        if self.is_json() { Payload::Json { json: text } } else { Payload::Text { text } }
+        Some(if self.is_json() { Payload::JsonBlob { digest, bytes } } else { Payload::TextBlob { digest, bytes } })
     }
 }

@@ -1,8 +1,8 @@
 //! What is fixed when a run is submitted (R2a), and how a run can stand.
 
+use crate::RunId;
 use crate::agent::{AgentDefinition, RunnerKind, Simulation};
 use crate::payload::Payload;
-use crate::{Epoch, RunId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -144,11 +144,4 @@ impl fmt::Display for RunStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
-}
-
-/// Ownership of a run, as granted by the Leases port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ownership {
-    pub run: RunId,
-    pub epoch: Epoch,
 }

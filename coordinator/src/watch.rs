@@ -20,7 +20,7 @@ pub enum WatchItem {
     Event { at_ms: i64, event: Box<Event> },
     /// The run as it stands, as the JSON of a `RunView`.
     View { json: String },
-    /// Items were lost here; the next view makes up for them.
+    /// So many items were lost here. The next view makes up for what stands in views; lines are in the journal.
     Missed { items: u64 },
 }
 

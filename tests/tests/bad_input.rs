@@ -1,7 +1,7 @@
 //! What each kind of bad input gets: a clear error, and nothing is lost.
 
 use serde_json::{Value, json};
-use skein_tests::{Skein, eventually, processes};
+use skein_tests::{Ended, Skein, eventually, processes};
 
 /// A run of one agent of a type that runs this shell text; the agent's value is the result.
 fn run_shell(front_matter: &str, shell: &str, options: &str) -> (Skein, Value) {
@@ -213,7 +213,7 @@ fn two_runs_in_two_processes_on_one_store_both_complete() {
 }
 
 #[test]
-fn r07_unknown_and_ended_runs_have_nothing_to_resume() {
+fn an_unknown_or_ended_run_has_nothing_to_resume() {
     let skein = Skein::new();
     let script = skein.workflow("w.js", "return 1");
     let view = skein.run_json(&script, &[]).completed();
@@ -222,4 +222,64 @@ fn r07_unknown_and_ended_runs_have_nothing_to_resume() {
         assert_eq!(ended.code, Some(2));
         assert!(ended.stderr.contains("nothing to resume"), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn c21_a_pool_that_nobody_serves_ends_its_agents_and_not_the_run() {
+    let skein = Skein::new();
+    let script = skein.workflow("w.js", "return [await agent('p', {pool: 'nope'}), await agent('q')]");
+    let mut command =
+        skein.command(["run", script.to_str().expect("a path"), "--yes", "--json", "--runner", "simulated"]);
+    let view = Ended::from(command.env("SKEIN_CLAIM_WAIT", "300ms").output().expect("runs")).completed();
+    assert_eq!(view["result"][0], Value::Null);
+    assert!(view["result"][1].is_string());
+    assert!(view["failures"][0].as_str().expect("a line").contains("no worker serves pool nope"), "{view}");
+    let view =
+        skein.run_json(&skein.workflow("h.js", "return await agent('p', {host: 'web-1'})"), &["--runner", "simulated"]);
+    assert!(view.completed()["failures"][0].as_str().expect("a line").contains("no worker serves host web-1"));
+}
+
+#[test]
+fn c10_a_loop_over_refused_calls_ends_by_its_cap_and_listens_to_the_timeout() {
+    let skein = Skein::new();
+    let body = "for (;;) { try { await agent('x', {retries: 99}) } catch {} }";
+    let script = skein.workflow("w.js", body);
+    let (_, error) = skein.run_json(&script, &["--runner", "simulated", "--timeout", "300ms"]).failed();
+    assert_eq!(error["kind"], "timeout", "{error}");
+}
+
+#[test]
+fn c10_huge_titles_labels_and_lines_are_cut() {
+    let skein = Skein::new();
+    let body = "const huge = 'x'.repeat(1 << 18)
+        phase(huge); log(huge); await agent('p', {label: huge, phase: huge + 1})
+        return await parallel([() => { throw new Error(huge) }])";
+    let script = skein.workflow("w.js", body);
+    let view = skein.run_json(&script, &["--runner", "simulated"]).completed();
+    assert!(view.to_string().len() < 20_000, "{}", view.to_string().len());
+    let logs = skein.run(["logs", view["run"].as_str().expect("an id")]).stdout;
+    assert!(logs.len() < 100_000 && logs.contains("bytes more"), "{}", logs.len());
+}
+
+#[test]
+fn text_that_steers_a_terminal_and_absurd_usage_do_no_harm() {
+    let skein = Skein::new();
+    skein.shell_agent(
+        "liar",
+        "",
+        "echo '{\"skein_usage\":{\"input\":18446744073709551615,\"cache_read\":9}}' >&3; echo ok",
+    );
+    let body = "log('\\u001b[2J'); return await agent('p', {agentType: 'liar'})";
+    let script = skein.workflow("w.js", body);
+    let ended = skein.run(["run", script.to_str().expect("a path"), "--yes"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains('\u{1b}'), "{:?}", ended.stderr);
+}
+
+#[test]
+fn flags_after_text_are_flags() {
+    let skein = Skein::new();
+    let script = skein.workflow("w.js", "return [args, budget.total]");
+    let args = ["run", script.to_str().expect("a path"), "check", "this", "--yes", "--json", "--budget", "10k"];
+    assert_eq!(skein.run(args).completed()["result"], json!(["check this", 10_000]));
 }

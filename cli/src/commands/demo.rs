@@ -33,6 +33,8 @@ pub async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Code> {
     let session = Session::start(&store_dir(global.store.as_ref())?).await?;
     let run = session.submit(launch.spec).await?;
     let concluded = session.follow(global, &run).await?;
+    // A run that was left needs its fleet to go on.
+    folder.disable_cleanup(args.keep || matches!(concluded, Concluded::Left(_)));
     if args.keep {
         say(global, &format!("the fleet is kept in {}", fleet.display()));
     }

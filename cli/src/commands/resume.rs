@@ -19,7 +19,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// There is nothing to continue, or somebody else runs it.
 pub async fn resume(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let run = args.run;
-    {
+    let strict = {
         let store = existing_store(global)?;
         let loaded = skein_coordinator::load_run(store.ports().journal.as_ref(), &run).await;
         let stored = match loaded {
@@ -38,9 +38,10 @@ pub async fn resume(global: &Global, args: RunName) -> anyhow::Result<Code> {
         if let Some(holder) = holder_that_stays(&store.ports(), run.as_str()).await? {
             return Err(usage(format!("{run} is being run by {holder}; a run has one owner at a time")));
         }
-    }
+        stored.run.state().spec.strict
+    };
     let session = Session::start(&store_dir(global.store.as_ref())?).await?;
-    session.follow(global, &run).await?.report(global, false)
+    session.follow(global, &run).await?.report(global, strict)
 }
 
 /// Who holds the run, unless the holder goes away while we look.

@@ -26,13 +26,13 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
     }
     if args.dry_run {
         let store = tempfile::tempdir().context("no place for a dry run")?;
-        return start(global, store.path(), launch, args.strict).await;
+        return start(global, Session::start(store.path()).await?.temporary(), launch, args.strict).await;
     }
-    start(global, &store_dir(global.store.as_ref())?, launch, args.strict).await
+    let session = Session::start(&store_dir(global.store.as_ref())?).await?;
+    start(global, session, launch, args.strict).await
 }
 
-async fn start(global: &Global, store: &std::path::Path, launch: Launch, strict: bool) -> anyhow::Result<Code> {
-    let session = Session::start(store).await?;
+async fn start(global: &Global, session: Session, launch: Launch, strict: bool) -> anyhow::Result<Code> {
     let run = session.submit(launch.spec).await?;
     session.follow(global, &run).await?.report(global, strict)
 }

@@ -25,7 +25,7 @@ pub async fn show(global: &Global, args: RunName) -> anyhow::Result<Code> {
 /// Prints the result; the exit code is the run's.
 ///
 /// # Errors
-/// There is no such run, or it has no result.
+/// There is no such run, or it has not ended.
 pub async fn result(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let store = existing_store(global)?;
     let view = stored::view(&store.ports(), &args.run).await?;
@@ -34,7 +34,7 @@ pub async fn result(global: &Global, args: RunName) -> anyhow::Result<Code> {
         (Some(result), RunStatus::Completed) => output::line(&report::shown_result(result.get())),
         (_, status) if status.is_end() => {
             let error = report::error_text(&view).unwrap_or_default();
-            anyhow::bail!("{} {status}: {error}", args.run)
+            output::problem(&format!("{} has no result: it {status}. {error}", args.run));
         }
         (_, status) => {
             let next = view.continue_with.map(|command| format!("; continue with: {command}")).unwrap_or_default();

@@ -22,7 +22,7 @@ impl Lines {
     pub fn view(&mut self, view: &RunView) {
         if !self.header {
             self.header = true;
-            output::note(&format!("{} {}", view.workflow, view.run));
+            output::note(&format!("{} {}", printable(&view.workflow), view.run));
         }
         for phase in view.phases.iter().filter(|phase| phase.agents > 0) {
             let said = self.said.entry(phase.title.clone()).or_default();

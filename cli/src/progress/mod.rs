@@ -64,14 +64,21 @@ impl Progress {
                 }
             }
             WatchItem::Event { event, .. } => {
-                let Some(line) = crate::commands::logs::line_of(&event) else { return };
-                match &mut self.screen {
-                    Screen::Nothing => {}
-                    Screen::Block(block) => block.line(&line),
-                    Screen::Lines(_) => output::note(&line),
+                if let Some(line) = crate::commands::logs::line_of(&event) {
+                    self.line(&line);
                 }
             }
-            WatchItem::Missed { .. } => {}
+            WatchItem::Missed { items } => {
+                self.line(&format!("{items} updates were too fast to show; `skein logs RUN` has every line"));
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        match &mut self.screen {
+            Screen::Nothing => {}
+            Screen::Block(block) => block.line(line),
+            Screen::Lines(_) => output::note(line),
         }
     }
 

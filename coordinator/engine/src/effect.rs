@@ -21,7 +21,7 @@ pub enum Effect {
     Announce,
 }
 
-/// What follows from an event that is in the journal; `state` is the one after it.
+/// What follows from an event that is in the journal; `state` is the one after its batch.
 #[must_use]
 pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
     match event {

@@ -8,7 +8,7 @@ use skein_common::config::parse_duration_ms;
 use skein_common::run::RunSpec;
 
 /// Every option there is, in the order in which messages list them.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 17] = [
     "label",
     "phase",
     "schema",
@@ -26,9 +26,12 @@ const KNOWN: [&str; 18] = [
     "maxTurns",
     "runner",
     "priority",
-    "strict",
 ];
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+/// Names that people read are cut here, names that must match something are refused beyond it: they stand in events.
+const NAME_CHARS_MAX: usize = 200;
+/// Lists of tools, as JSON.
+const TOOLS_BYTES_MAX: usize = 32 * 1024;
 /// The default label: so many characters of the prompt (C24).
 const LABEL_CHARS: usize = 60;
 const RETRIES_MAX: u64 = 10;
@@ -60,16 +63,16 @@ pub fn read_options(
     let definition = reader.definition(run)?;
     let runner = reader.runner(run, definition)?;
     let spec = AgentSpec {
-        label: reader.text("label").unwrap_or_else(|| default_label(prompt_text)),
-        phase: reader.text("phase").or(current_phase),
+        label: reader.text("label").map_or_else(|| default_label(prompt_text), |label| clip_name(&label)),
+        phase: reader.text("phase").or(current_phase).map(|title| clip_name(&title)),
         runner,
         schema: reader.schema()?,
         model: reader.model(run, definition)?,
         effort: reader.effort()?,
         agent_type: definition.map(|definition| definition.name.clone()),
         stall_ms: reader.whole("stallMs", u64::MAX)?,
-        host: reader.text("host"),
-        pool: reader.text("pool"),
+        host: reader.name("host")?,
+        pool: reader.name("pool")?,
         timeout_ms: reader.timeout()?,
         retries: narrow(reader.whole("retries", RETRIES_MAX)?, RETRIES_DEFAULT),
         retry: definition.map_or(RetryRule::Asked, |definition| definition.retry),
@@ -120,10 +123,22 @@ impl Reader<'_> {
         })
     }
 
+    /// The option as a name that has to match one elsewhere.
+    fn name(&self, key: &str) -> Result<Option<String>, CallRefusal> {
+        let name = self.text(key);
+        if name.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > NAME_CHARS_MAX) {
+            return Err(type_error(format!("agent(): {key} must have 1 to {NAME_CHARS_MAX} characters")));
+        }
+        Ok(name)
+    }
+
     fn texts(&self, key: &str) -> Result<Option<Vec<String>>, CallRefusal> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let bad = || type_error(format!("agent(): {key} must be an array of strings"));
         let items = value.as_array().ok_or_else(bad)?;
+        if value.to_string().len() > TOOLS_BYTES_MAX {
+            return Err(type_error(format!("agent(): {key} is larger than {TOOLS_BYTES_MAX} bytes")));
+        }
         items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
     }
 
@@ -196,7 +211,7 @@ impl Reader<'_> {
 
     fn model(&self, run: &RunSpec, definition: Option<&AgentDefinition>) -> Result<Option<String>, CallRefusal> {
         match self.get("model") {
-            Some(Value::String(model)) => Ok(Some(model.clone())),
+            Some(Value::String(_)) => self.name("model"),
             Some(other) => Err(type_error(format!("agent(): model must be a string, not {other}"))),
             None => Ok(definition.and_then(|definition| definition.model.clone()).or_else(|| run.model.clone())),
         }
@@ -243,6 +258,11 @@ impl Reader<'_> {
             type_error(format!("agent(): timeout must be such as \"90s\", \"5m\" or milliseconds, not {value}"))
         })
     }
+}
+
+/// A name for people, cut where it would fill an event.
+pub fn clip_name(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
 }
 
 /// Keeps hostile text in messages short.

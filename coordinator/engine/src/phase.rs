@@ -10,10 +10,6 @@ pub const NO_PHASE: &str = "(no phase)";
 pub struct Phases {
     titles: Vec<String>,
     declared: usize,
-    /// Index into `titles` of the last `phase()` call.
-    pub current: Option<usize>,
-    /// `phase()` calls so far.
-    pub entered: u32,
 }
 
 impl Phases {
@@ -40,12 +36,6 @@ impl Phases {
         self.titles.iter().any(|known| known == title)
     }
 
-    /// Whether `meta` declares any phase at all.
-    #[must_use]
-    pub fn any_declared(&self) -> bool {
-        self.declared > 0
-    }
-
     /// The group of this title, a new one at the end if there is none.
     pub fn group(&mut self, title: &str) -> usize {
         if let Some(index) = self.titles.iter().position(|known| known == title) {
@@ -53,12 +43,6 @@ impl Phases {
         }
         self.titles.push(title.to_owned());
         self.titles.len() - 1
-    }
-
-    /// `phase(title)` was called.
-    pub fn enter(&mut self, title: &str) {
-        self.current = Some(self.group(title));
-        self.entered += 1;
     }
 
     #[must_use]

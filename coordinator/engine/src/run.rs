@@ -10,7 +10,7 @@
 use crate::agent::{AgentSpec, AgentState};
 use crate::command::{Command, Refused};
 use crate::event::{Event, RunError, TaskEnd};
-use crate::options::{CallRefusal, read_options};
+use crate::options::{CallRefusal, clip_name, read_options};
 use crate::state::{CallRecord, CorruptJournal, RunState, Stage};
 use skein_common::agent::{Cause, RunnerKind, Usage};
 use skein_common::run::{RunSpec, RunStatus};
@@ -20,6 +20,17 @@ use skein_common::{AgentNumber, AttemptNumber, Digest, Epoch, Payload};
 
 /// Takeovers in a row without any progress between them before a run counts as poisonous: it ends failed.
 const EPOCHS_WITHOUT_SETTLEMENT_MAX: u32 = 5;
+/// Calls of a run that became no agent (refused ones and timers); a script beyond it loops without getting anywhere.
+const CALLS_WITHOUT_AGENT_MAX: u32 = 100_000;
+/// One log line; the rest is cut.
+const LOG_LINE_BYTES_MAX: usize = 32 * 1024;
+/// All log lines of a run; then one marker line and no more. Who reads a run back reads all of them.
+pub(crate) const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The message of a slot that failed.
+const SLOT_MESSAGE_BYTES_MAX: usize = 2 * 1024;
+/// Failed slots and warnings that are journalled; the rest changes nothing.
+const SLOTS_FAILED_MAX: u32 = 10_000;
+const SCRIPT_WARNINGS_MAX: u32 = 1_000;
 /// Hex characters of a call's key: 64 bits tell two calls of one run apart.
 const KEY_CHARS: usize = 16;
 
@@ -173,18 +184,39 @@ impl Run {
                         self.record(Event::TimerCleared { call }, batch)?;
                     }
                 }
-                Op::Log { text } => self.record(Event::LogLine { text, from_engine: false }, batch)?,
+                Op::Log { text } => self.log(text, batch)?,
                 Op::Phase { title } => {
+                    let title = clip_name(&title);
                     self.warn_of_undeclared(&title, batch)?;
                     self.record(Event::PhaseEntered { title }, batch)?;
                 }
                 Op::SlotFailed { place, message, script_error, refused } => {
-                    self.record(Event::SlotFailed { place, message, script_error, refused }, batch)?;
+                    if self.state.counts.slots_failed < SLOTS_FAILED_MAX {
+                        let message = clip_bytes(message, SLOT_MESSAGE_BYTES_MAX);
+                        self.record(Event::SlotFailed { place, message, script_error, refused }, batch)?;
+                    }
                 }
-                Op::Warning { text } => self.record(Event::Warned { text, from_script: true }, batch)?,
+                Op::Warning { text } => {
+                    if self.state.counts.warnings < SCRIPT_WARNINGS_MAX {
+                        let text = clip_bytes(text, SLOT_MESSAGE_BYTES_MAX);
+                        self.record(Event::Warned { text, from_script: true }, batch)?;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Keeps a log line while there is room; the marker is the first line that is not counted among the script's.
+    fn log(&mut self, text: String, batch: &mut Batch) -> Result<(), Refused> {
+        if self.state.log_bytes >= LOG_BYTES_MAX {
+            if self.state.logs_are_cut {
+                return Ok(());
+            }
+            let text = format!("more log lines than {} MiB: the rest is left out", LOG_BYTES_MAX / 1024 / 1024);
+            return self.record(Event::LogLine { text, from_engine: true }, batch);
+        }
+        self.record(Event::LogLine { text: clip_bytes(text, LOG_LINE_BYTES_MAX), from_engine: false }, batch)
     }
 
     /// A title that `meta.phases` does not have gets its own group, and a warning the first time (C35).
@@ -197,6 +229,12 @@ impl Run {
     }
 
     fn call(&mut self, call: Call, batch: &mut Batch) -> Result<(), Refused> {
+        let without_agent = self.state.calls.len() - self.state.agents.len();
+        if without_agent >= usize::try_from(CALLS_WITHOUT_AGENT_MAX).unwrap_or(usize::MAX) {
+            let message =
+                format!("the script made more calls than the cap of {CALLS_WITHOUT_AGENT_MAX} beside its agents");
+            return self.end(RunStatus::Failed, Some(RunError::new("limit", message)), batch);
+        }
         match call.kind {
             CallKind::Timer { delay_ms } => self.record(Event::TimerSet { call: call.id, delay_ms }, batch),
             CallKind::Agent { prompt, options, options_not_object, phase } => {
@@ -371,7 +409,9 @@ impl Run {
             let event = Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours };
             return self.record(event, batch);
         }
-        self.end_task(number, null(Cause::Lost, None, message), Usage::default(), Vec::new(), batch)
+        // A script that returned does not wait for it: it ends as it would have without the crash (C28).
+        let cause = if self.state.stage == Stage::Returned { Cause::Stopped } else { Cause::Lost };
+        self.end_task(number, null(cause, None, message), Usage::default(), Vec::new(), batch)
     }
 
     fn end_task(
@@ -499,9 +539,18 @@ pub(crate) fn call_key(prompt: &str, options: Option<&str>) -> String {
     key
 }
 
+/// Cuts at a character's border and says so.
+fn clip_bytes(text: String, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let end = text.floor_char_boundary(bytes_max);
+    format!("{}… ({} bytes more)", &text[..end], text.len() - end)
+}
+
 /// A large text leaves its place and waits to be stored.
 fn externalise(payload: Payload, large_texts: &mut Vec<LargeText>) -> Payload {
-    let Some((reference, _)) = payload.split_large() else { return payload };
+    let Some(reference) = payload.reference_if_large() else { return payload };
     if let (Some(digest), Payload::Text { text } | Payload::Json { json: text }) =
         (reference.digest().cloned(), payload)
     {

@@ -69,6 +69,10 @@ pub struct RunState {
     pub budget: Budget,
     pub phases: Phases,
     pub counts: Counts,
+    /// Bytes of all log lines of the script.
+    pub log_bytes: u64,
+    /// The marker line that says so was written.
+    pub logs_are_cut: bool,
     pub failures: Vec<String>,
     pub failures_total: u32,
     pub warnings: Vec<String>,
@@ -103,6 +107,8 @@ impl RunState {
             calls: Vec::new(),
             phases: Phases::default(),
             counts: Counts::default(),
+            log_bytes: 0,
+            logs_are_cut: false,
             failures: Vec::new(),
             failures_total: 0,
             warnings: Vec::new(),
@@ -175,10 +181,16 @@ impl RunState {
                 self.counts.warnings += u32::from(*from_script);
                 self.keep_warning(text);
             }
-            Event::LogLine { from_engine, .. } => self.counts.logs += u32::from(!from_engine),
+            Event::LogLine { text, from_engine: false } => {
+                self.counts.logs += 1;
+                self.log_bytes = self.log_bytes.saturating_add(text.len() as u64);
+            }
+            Event::LogLine { from_engine: true, .. } => {
+                self.logs_are_cut |= self.stage == Stage::Running && self.log_bytes >= crate::run::LOG_BYTES_MAX;
+            }
             Event::PhaseEntered { title } => {
                 self.counts.phases += 1;
-                self.phases.enter(title);
+                self.phases.group(title);
             }
             Event::SlotFailed { place, message, .. } => {
                 self.counts.slots_failed += 1;

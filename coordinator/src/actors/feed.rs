@@ -5,6 +5,7 @@ use crate::watch::{WatchItem, topic};
 use actix::{Actor, Context, Handler};
 use skein_common::ports;
 use skein_common::wire::encode;
+use skein_engine::{Event, TaskEnd};
 use std::sync::Arc;
 
 /// Batches waiting to be shown; beyond it Run drops them and watchers get the next view instead.
@@ -28,6 +29,15 @@ impl Feed {
     }
 }
 
+/// The events that watchers read as lines; what the others change is in the next view.
+fn is_told(event: &Event) -> bool {
+    match event {
+        Event::LogLine { .. } | Event::SlotFailed { .. } | Event::AttemptEnded { .. } => true,
+        Event::TaskEnded { end, .. } => matches!(end, TaskEnd::Null { .. }),
+        _ => false,
+    }
+}
+
 impl Actor for Feed {
     type Context = Context<Feed>;
 
@@ -42,7 +52,7 @@ impl Handler<Publish> for Feed {
     fn handle(&mut self, message: Publish, _: &mut Context<Feed>) {
         let topic = topic(&message.run);
         if let Some(journalled) = message.journalled {
-            for event in journalled.events.iter() {
+            for event in journalled.events.iter().filter(|event| is_told(event)) {
                 let item = WatchItem::Event { at_ms: journalled.at_ms, event: Box::new(event.clone()) };
                 self.show(&topic, &item);
             }

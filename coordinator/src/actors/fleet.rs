@@ -3,11 +3,14 @@
 //! | attempt | claim | heartbeat | result | deadline passes |
 //! |---|---|---|---|---|
 //! | unknown | gone | gone | dropped, counted | - |
-//! | expected | go, claimed | gone | dropped, counted | - |
+//! | expected | go, claimed | gone | dropped, counted | rejected, or lost when later ones were claimed |
 //! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
 
-use super::messages::{Deliver, Expect, Forget, ForgetRun, Incoming, RegisterRun, ResultsArrived, WorkerAsked};
+use super::messages::{
+    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, RegisterRun, ResultsArrived, WorkerAsked,
+};
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture};
+use skein_common::agent::Cause;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{ControlServer, Ports, ResultDelivery};
 use skein_common::wire::{
@@ -26,6 +29,10 @@ const RESULTS_AT_ONCE: usize = 256;
 
 /// An attempt that is journalled and not over.
 struct Expected {
+    pool: String,
+    /// Counts the attempts of this process, so that first dispatched can be told from later.
+    order: u64,
+    since: Instant,
     claimed: Option<Claimed>,
 }
 
@@ -46,13 +53,25 @@ pub(super) struct Fleet {
     settings: CoordinatorSettings,
     runs: BTreeMap<RunId, KnownRun>,
     attempts: BTreeMap<AttemptRef, Expected>,
+    expected_total: u64,
+    /// The newest attempt that was claimed in each pool. Tasks are delivered in order, so an older one that nobody
+    /// claimed for long went down with a worker; a pool that is not here is served by nobody.
+    newest_claimed: BTreeMap<String, u64>,
     /// Answers that matched no attempt: late, doubled or false (invariant 3).
     stale_answers: u64,
 }
 
 impl Fleet {
     pub fn new(ports: Ports, settings: CoordinatorSettings) -> Fleet {
-        Fleet { ports, settings, runs: BTreeMap::new(), attempts: BTreeMap::new(), stale_answers: 0 }
+        Fleet {
+            ports,
+            settings,
+            runs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            expected_total: 0,
+            newest_claimed: BTreeMap::new(),
+            stale_answers: 0,
+        }
     }
 
     fn answer(&mut self, request: &[u8]) -> Option<OwnerAnswer> {
@@ -80,6 +99,8 @@ impl Fleet {
             None => AttemptToken(rand::random()),
         };
         expected.claimed = Some(Claimed { worker: claim.worker.clone(), token, deadline });
+        let newest = self.newest_claimed.entry(expected.pool.clone()).or_default();
+        *newest = expected.order.max(*newest);
         ClaimAnswer::Go { token, epoch, deadline_ms: self.settings.attempt_deadline_ms }
     }
 
@@ -119,26 +140,43 @@ impl Fleet {
         None
     }
 
+    /// Tells runs of attempts that nobody answers for: their worker fell silent, or no worker ever took them.
     fn lose_the_silent(&mut self) {
         let now = Instant::now();
-        let silent: Vec<AttemptRef> = self
+        let verdicts: Vec<(AttemptRef, Command)> = self
             .attempts
             .iter()
-            .filter(|(_, expected)| expected.claimed.as_ref().is_some_and(|claimed| claimed.deadline <= now))
-            .map(|(attempt, _)| attempt.clone())
+            .filter_map(|(attempt, expected)| Some((attempt.clone(), self.verdict(attempt, expected, now)?)))
             .collect();
-        for attempt in silent {
-            self.attempts.remove(&attempt);
+        for (attempt, command) in verdicts {
             tracing::warn!(run_id = %attempt.run, agent = attempt.agent, attempt = attempt.attempt, "attempt lost");
-            let command = Command::Lose { agent: attempt.agent, attempt: attempt.attempt, ours: false };
-            if let Some(run) = self.runs.get(&attempt.run) {
-                let items = vec![command.into()];
-                if run.recipient.try_send(Deliver { items }).is_err() {
-                    // The run is busy: the attempt stays expected with its old deadline and is lost at the next look.
-                    let claimed = Claimed { worker: WorkerId(String::new()), token: AttemptToken(0), deadline: now };
-                    self.attempts.insert(attempt, Expected { claimed: Some(claimed) });
-                }
+            let Some(run) = self.runs.get(&attempt.run) else { continue };
+            // A run that is busy is told at the next look.
+            if run.recipient.try_send(Deliver { items: vec![command.into()] }).is_ok() {
+                self.attempts.remove(&attempt);
             }
+        }
+    }
+
+    /// What a run has to be told of an attempt, if anything.
+    fn verdict(&self, attempt: &AttemptRef, expected: &Expected, now: Instant) -> Option<Command> {
+        let AttemptRef { agent, attempt, .. } = *attempt;
+        if let Some(claimed) = &expected.claimed {
+            return (claimed.deadline <= now).then_some(Command::Lose { agent, attempt, ours: false });
+        }
+        if now.duration_since(expected.since) < Duration::from_millis(self.settings.claim_wait_ms) {
+            return None;
+        }
+        match self.newest_claimed.get(&expected.pool) {
+            None => Some(Command::Reject {
+                agent,
+                attempt,
+                cause: Cause::Failed,
+                detail: String::from("no_worker"),
+                message: format!("no worker serves pool {}", expected.pool),
+            }),
+            Some(newest) if *newest > expected.order => Some(Command::Lose { agent, attempt, ours: true }),
+            Some(_) => None,
         }
     }
 }
@@ -148,7 +186,8 @@ impl Actor for Fleet {
 
     fn started(&mut self, ctx: &mut Context<Fleet>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        let look = Duration::from_millis((self.settings.attempt_deadline_ms / 4).max(100));
+        let shortest_ms = self.settings.attempt_deadline_ms.min(self.settings.claim_wait_ms);
+        let look = Duration::from_millis((shortest_ms / 4).max(100));
         ctx.run_interval(look, |fleet, _| fleet.lose_the_silent());
         let (address, ports) = (ctx.address(), self.ports.clone());
         actix::spawn(pump_requests(ports.clone(), address.clone().recipient()));
@@ -209,8 +248,10 @@ impl Handler<Expect> for Fleet {
     type Result = ();
 
     fn handle(&mut self, message: Expect, _: &mut Context<Fleet>) {
-        for attempt in message.attempts {
-            self.attempts.insert(attempt, Expected { claimed: None });
+        for ExpectedAttempt { attempt, pool } in message.attempts {
+            self.expected_total += 1;
+            let (order, since) = (self.expected_total, Instant::now());
+            self.attempts.insert(attempt, Expected { pool, order, since, claimed: None });
         }
     }
 }

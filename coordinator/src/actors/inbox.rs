@@ -6,16 +6,17 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use tokio::sync::Notify;
 
-/// What waits for the loop of a run. Its length is bounded by the run itself: one report per running attempt (the
-/// run's cap) and one firing per open timer.
+/// What waits for the loop of a run. Its length is bounded by the run itself: one report per running attempt, at most
+/// the run's cap, and what was rejected at its dispatch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inbox(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     items: RefCell<VecDeque<Incoming>>,
-    halted: Cell<bool>,
     changed: Notify,
+    halted: Cell<bool>,
+    halt: Notify,
 }
 
 impl Inbox {
@@ -24,21 +25,30 @@ impl Inbox {
         self.0.changed.notify_one();
     }
 
-    /// Ends the loop at its next look.
+    /// Ends the loop wherever it is.
     pub fn halt(&self) {
         self.0.halted.set(true);
-        self.0.changed.notify_one();
+        self.0.halt.notify_one();
     }
 
-    /// Everything that waits, as soon as something does; `None` once halted.
-    pub async fn take(&self) -> Option<Vec<Incoming>> {
+    /// Waits until the loop shall end.
+    pub async fn halted(&self) {
+        while !self.0.halted.get() {
+            self.0.halt.notified().await;
+        }
+    }
+
+    /// Everything that waits now.
+    pub fn take_now(&self) -> Vec<Incoming> {
+        self.0.items.borrow_mut().drain(..).collect()
+    }
+
+    /// Everything that waits, as soon as something does.
+    pub async fn take(&self) -> Vec<Incoming> {
         loop {
-            if self.0.halted.get() {
-                return None;
-            }
-            let items: Vec<Incoming> = self.0.items.borrow_mut().drain(..).collect();
+            let items = self.take_now();
             if !items.is_empty() {
-                return Some(items);
+                return items;
             }
             self.0.changed.notified().await;
         }

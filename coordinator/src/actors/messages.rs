@@ -38,6 +38,8 @@ pub(crate) struct RunFinished {
     pub end: RunEnd,
     /// A new incarnation may get further: nothing says that the run or the store is to blame.
     pub try_again: bool,
+    /// An agent ended under this incarnation: whatever stopped it is not what stopped the one before.
+    pub got_further: bool,
 }
 
 /// A Run actor went away without a word: it panicked. Sent by: its death watch.
@@ -84,7 +86,7 @@ pub(crate) struct RegisterRun {
     pub recipient: actix::Recipient<Deliver>,
 }
 
-/// Nothing of this run is expected any more. Sent by: Run.
+/// Nothing of this run is expected any more: it ended or is left. Sent by: Root.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct ForgetRun {
@@ -95,7 +97,14 @@ pub(crate) struct ForgetRun {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Expect {
-    pub attempts: Vec<AttemptRef>,
+    pub attempts: Vec<ExpectedAttempt>,
+}
+
+/// An attempt and the pool whose workers may claim it.
+#[derive(Debug)]
+pub(crate) struct ExpectedAttempt {
+    pub attempt: AttemptRef,
+    pub pool: String,
 }
 
 /// These attempts are over for their run: their end is in the journal. Sent by: Run.

@@ -9,6 +9,7 @@ mod messages;
 mod performer;
 mod root;
 mod run;
+mod timers;
 
 pub use messages::RunEnd;
 pub(crate) use messages::{RunToItsEnd, Shutdown};

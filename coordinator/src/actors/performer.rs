@@ -3,7 +3,8 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
-use super::messages::{Expect, Forget, Publish};
+use super::messages::{Expect, ExpectedAttempt, Forget, Publish};
+use super::timers::Timers;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
 use crate::journal::load_text;
@@ -14,7 +15,7 @@ use skein_common::ports::{Ports, Target, TasksError};
 use skein_common::view::RunView;
 use skein_common::wire::{AttemptRef, Cancel, Task, encode};
 use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
-use skein_engine::{Command, Effect, RunState, run_view};
+use skein_engine::{Command, Effect, Event, RunState, run_view};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,9 @@ pub(super) struct RunPerformer {
     pub last_view: Option<Instant>,
     /// Something changed since the last view.
     pub view_is_due: bool,
+    pub timers: Timers,
+    /// An agent of this run ended under this incarnation.
+    pub got_further: bool,
     /// The run as it ended.
     pub ended: Option<Box<RunView>>,
 }
@@ -43,22 +47,26 @@ pub(super) struct RunPerformer {
 #[async_trait(?Send)]
 impl Performer for RunPerformer {
     async fn perform(&mut self, state: &RunState, journalled: &Journalled, effects: Vec<Effect>) {
+        self.got_further |= journalled.events.iter().any(|event| matches!(event, Event::TaskEnded { .. }));
         self.publish(state, Some(journalled.clone()));
-        let mut dispatches = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::Dispatch { agent, attempt } => dispatches.push((agent, attempt)),
-                Effect::Cancel { agent, attempt } => self.cancel(agent, attempt).await,
-                Effect::StartTimer { call, due_ms } => {
-                    let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
-                    self.push_after(u64::try_from(wait_ms).unwrap_or(0), Command::Fire { call });
-                }
-                Effect::StartGrace => self.push_after(self.grace_ms, Command::EndGrace),
-                Effect::Announce => self.announce(state).await,
-            }
-        }
+        // What was started and cancelled in one batch has to be cancelled after it was started.
+        let is_dispatch = |effect: &Effect| matches!(effect, Effect::Dispatch { .. });
+        let (dispatches, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_dispatch);
         if !state.is_ended() {
             self.dispatch(state, dispatches).await;
+        }
+        for effect in others {
+            match effect {
+                Effect::Dispatch { .. } => {}
+                Effect::Cancel { agent, attempt } => self.cancel(agent, attempt).await,
+                Effect::StartTimer { call, due_ms } => {
+                    // Both are journal time, which does not jump with the machine's clock.
+                    let wait_ms = due_ms.saturating_sub(journalled.at_ms);
+                    self.timers.start(u64::try_from(wait_ms).unwrap_or(0), Command::Fire { call });
+                }
+                Effect::StartGrace => self.timers.start(self.grace_ms, Command::EndGrace),
+                Effect::Announce => self.announce(state).await,
+            }
         }
     }
 }
@@ -66,14 +74,6 @@ impl Performer for RunPerformer {
 impl RunPerformer {
     fn attempt(&self, agent: AgentNumber, attempt: AttemptNumber) -> AttemptRef {
         AttemptRef { run: self.run.clone(), agent, attempt }
-    }
-
-    fn push_after(&self, wait_ms: u64, command: Command) {
-        let inbox = self.inbox.clone();
-        actix::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-            inbox.push(command);
-        });
     }
 
     /// Journalled events go to watchers at once, the whole view not more often than they can read.
@@ -91,11 +91,23 @@ impl RunPerformer {
     }
 
     /// The attempts are expected before anybody can claim them.
-    async fn dispatch(&self, state: &RunState, dispatches: Vec<(AgentNumber, AttemptNumber)>) {
+    async fn dispatch(&self, state: &RunState, dispatches: Vec<Effect>) {
         if dispatches.is_empty() {
             return;
         }
-        let attempts = dispatches.iter().map(|(agent, attempt)| self.attempt(*agent, *attempt)).collect();
+        let dispatches: Vec<(AgentNumber, AttemptNumber)> = dispatches
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Dispatch { agent, attempt } => Some((agent, attempt)),
+                _ => None,
+            })
+            .collect();
+        let expected = |(agent, attempt): &(AgentNumber, AttemptNumber)| {
+            let pool = state.agent(*agent).and_then(|agent| agent.spec.pool.clone());
+            let pool = pool.unwrap_or_else(|| DEFAULT_POOL.to_owned());
+            ExpectedAttempt { attempt: self.attempt(*agent, *attempt), pool }
+        };
+        let attempts = dispatches.iter().map(expected).collect();
         if self.fleet.send(Expect { attempts }).await.is_err() {
             tracing::error!(run_id = %self.run, "fleet is gone");
         }

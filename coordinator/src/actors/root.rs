@@ -2,7 +2,7 @@
 
 use super::feed::Feed;
 use super::fleet::Fleet;
-use super::messages::{Halt, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown};
+use super::messages::{ForgetRun, Halt, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown};
 use super::run::{Run, RunParts};
 use crate::driver::DriverContext;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
@@ -10,16 +10,21 @@ use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Lease, LeaseError};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Requests waiting; beyond it the asker waits.
 const MAILBOX: usize = 256;
-/// Incarnations of one run in one process; the journal counts takeovers without progress across processes.
-const INCARNATIONS_MAX: u64 = 4;
+/// Incarnations of a run in a row that get nowhere; the journal counts takeovers without progress across processes.
+const FAILURES_MAX: u32 = 4;
+/// Before the second incarnation in a row; doubled for each one after it.
+const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// One run that lives here.
 struct Live {
     incarnation: u64,
+    /// Incarnations before it, in a row, that got nowhere.
+    failures: u32,
     lease: Lease,
     address: Addr<Run>,
     waiting: Vec<oneshot::Sender<RunEnd>>,
@@ -47,8 +52,15 @@ impl Root {
     }
 
     /// The factory: every incarnation of a run is made here.
-    fn spawn_run(&mut self, run: RunId, incarnation: u64, lease: Lease, ctx: &mut Context<Root>) -> Addr<Run> {
-        let replaces_lost_hosts = incarnation < INCARNATIONS_MAX;
+    fn spawn_run(
+        &mut self,
+        run: RunId,
+        incarnation: u64,
+        failures: u32,
+        lease: Lease,
+        ctx: &mut Context<Root>,
+    ) -> Addr<Run> {
+        let replaces_lost_hosts = failures + 1 < FAILURES_MAX;
         let parts = RunParts {
             run,
             incarnation,
@@ -64,42 +76,36 @@ impl Root {
 
     fn adopt(&mut self, run: RunId, lease: Lease, ctx: &mut Context<Root>) -> oneshot::Receiver<RunEnd> {
         let (sender, receiver) = oneshot::channel();
-        let address = self.spawn_run(run.clone(), 1, lease.clone(), ctx);
-        self.runs.insert(run, Live { incarnation: 1, lease, address, waiting: vec![sender] });
+        let address = self.spawn_run(run.clone(), 1, 0, lease.clone(), ctx);
+        self.runs.insert(run, Live { incarnation: 1, failures: 0, lease, address, waiting: vec![sender] });
         receiver
     }
 
     /// The incarnation is over: another one, or the end.
-    fn incarnation_over(
-        &mut self,
-        run: RunId,
-        incarnation: u64,
-        end: RunEnd,
-        try_again: bool,
-        ctx: &mut Context<Root>,
-    ) {
+    fn incarnation_over(&mut self, over: RunFinished, ctx: &mut Context<Root>) {
+        let RunFinished { run, incarnation, end, try_again, got_further } = over;
         let Some(live) = self.runs.get(&run).filter(|live| live.incarnation == incarnation) else { return };
-        let lease = live.lease.clone();
-        if !try_again || self.closing || incarnation >= INCARNATIONS_MAX {
+        let (lease, failures) = (live.lease.clone(), if got_further { 1 } else { live.failures + 1 });
+        if !try_again || self.closing || failures >= FAILURES_MAX {
             return self.close_run(&run, &lease, end, ctx);
         }
         // A replacement starts fresh under a new epoch and rebuilds itself from the journal.
         let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), run.to_string());
         let renewal = async move {
+            tokio::time::sleep(BACK_OFF * 2u32.saturating_pow(failures - 1)).await;
             leases.release(&lease).await?;
             leases.acquire(&name, &owner).await
         };
         ctx.spawn(renewal.into_actor(self).map(move |lease: Result<Lease, LeaseError>, root, ctx| match lease {
+            Ok(lease) if root.closing => root.close_run(&run, &lease, end, ctx),
             Ok(lease) => {
-                let address = root.spawn_run(run.clone(), incarnation + 1, lease.clone(), ctx);
+                let next = incarnation + 1;
+                let address = root.spawn_run(run.clone(), next, failures, lease.clone(), ctx);
                 if let Some(live) = root.runs.get_mut(&run) {
-                    (live.incarnation, live.lease, live.address) = (incarnation + 1, lease, address);
+                    (live.incarnation, live.failures, live.lease, live.address) = (next, failures, lease, address);
                 }
             }
-            Err(error) => {
-                let end = RunEnd::Interrupted { reason: error.to_string() };
-                root.tell(&run, &end);
-            }
+            Err(error) => root.tell(&run, &RunEnd::Interrupted { reason: error.to_string() }),
         }));
     }
 
@@ -116,6 +122,10 @@ impl Root {
     }
 
     fn tell(&mut self, run: &RunId, end: &RunEnd) {
+        let (fleet, forget) = (self.fleet.clone(), ForgetRun { run: run.clone() });
+        actix::spawn(async move {
+            let _fleet_is_gone = fleet.send(forget).await;
+        });
         for waiting in self.runs.remove(run).map(|live| live.waiting).unwrap_or_default() {
             let _nobody_waits = waiting.send(end.clone());
         }
@@ -170,7 +180,7 @@ impl Handler<RunFinished> for Root {
     type Result = ();
 
     fn handle(&mut self, message: RunFinished, ctx: &mut Context<Root>) {
-        self.incarnation_over(message.run, message.incarnation, message.end, message.try_again, ctx);
+        self.incarnation_over(message, ctx);
     }
 }
 
@@ -180,7 +190,8 @@ impl Handler<RunDied> for Root {
     fn handle(&mut self, message: RunDied, ctx: &mut Context<Root>) {
         tracing::error!(run_id = %message.run, incarnation = message.incarnation, "run actor died");
         let end = RunEnd::Interrupted { reason: String::from("internal error: see the log") };
-        self.incarnation_over(message.run, message.incarnation, end, true, ctx);
+        let RunDied { run, incarnation } = message;
+        self.incarnation_over(RunFinished { run, incarnation, end, try_again: true, got_further: false }, ctx);
     }
 }
 

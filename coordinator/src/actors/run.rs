@@ -3,16 +3,17 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
-use super::messages::{Deliver, ForgetRun, Halt, Incoming, RegisterRun, RunDied, RunEnd, RunFinished};
+use super::messages::{Deliver, Halt, Incoming, RegisterRun, RunDied, RunEnd, RunFinished};
 use super::performer::{RunPerformer, VIEW_INTERVAL};
 use super::root::Root;
+use super::timers::Timers;
 use crate::driver::{Driver, DriverContext, DriverError};
+use crate::journal::{load_run, load_text};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
 use skein_common::RunId;
 use skein_common::ports::{JournalError, Lease};
 use skein_common::wire::AttemptRef;
-use skein_engine::Command;
-use std::time::Duration;
+use skein_engine::{Command, run_view};
 
 /// Messages waiting for the loop; beyond it Fleet waits, and so do the workers behind it.
 const MAILBOX: usize = 1024;
@@ -78,6 +79,8 @@ impl Run {
             feed: self.parts.feed.clone(),
             inbox: self.inbox.clone(),
             grace_ms: self.parts.grace_ms,
+            timers: Timers::default(),
+            got_further: false,
             last_view: None,
             view_is_due: false,
             ended: None,
@@ -95,23 +98,29 @@ impl Actor for Run {
             epoch: self.parts.lease.epoch,
             recipient: ctx.address().recipient(),
         };
-        let (fleet, inbox, performer) = (self.parts.fleet.clone(), self.inbox.clone(), self.performer());
-        let (context, run, epoch) = (self.parts.context.clone(), self.parts.run.clone(), self.parts.lease.epoch);
+        let (fleet, inbox, mut performer) = (self.parts.fleet.clone(), self.inbox.clone(), self.performer());
+        let (context, run) = (self.parts.context.clone(), self.parts.run.clone());
         let life = async move {
             let alive = fleet.send(register).await.unwrap_or_default();
-            let end = live(run.clone(), epoch, context, alive, inbox, performer).await;
-            let is_over = end.as_ref().map_or_else(|error| !may_pass(error), |_| true);
-            if is_over {
-                let _fleet_is_gone = fleet.send(ForgetRun { run }).await;
+            let results = context.ports.results.clone();
+            // Dropped in the middle, the loop leaves the run as its journal says.
+            let end = tokio::select! {
+                () = inbox.halted() => Ok(RunEnd::Interrupted { reason: String::from("interrupted") }),
+                end = live(run, context, alive, &inbox, &mut performer) => end,
+            };
+            if end.is_ok() {
+                for delivery in inbox.take_now().into_iter().filter_map(|item| item.delivery) {
+                    let _nobody_needs_it = results.done(delivery).await;
+                }
             }
-            end
+            (end, performer.got_further)
         };
-        ctx.spawn(life.into_actor(self).map(|end, actor, ctx| actor.finish(end, ctx)));
+        ctx.spawn(life.into_actor(self).map(|(end, got_further), actor, ctx| actor.finish(end, got_further, ctx)));
     }
 }
 
 impl Run {
-    fn finish(&mut self, end: Result<RunEnd, DriverError>, ctx: &mut Context<Run>) {
+    fn finish(&mut self, end: Result<RunEnd, DriverError>, got_further: bool, ctx: &mut Context<Run>) {
         let (end, try_again) = match end {
             Ok(end) => (end, false),
             Err(error) => {
@@ -119,7 +128,8 @@ impl Run {
                 (RunEnd::Interrupted { reason: describe(&error) }, may_pass(&error))
             }
         };
-        let message = RunFinished { run: self.parts.run.clone(), incarnation: self.parts.incarnation, end, try_again };
+        let (run, incarnation) = (self.parts.run.clone(), self.parts.incarnation);
+        let message = RunFinished { run, incarnation, end, try_again, got_further };
         let root = self.parts.root.clone();
         self.death_watch.armed = false;
         actix::spawn(async move {
@@ -157,15 +167,18 @@ fn describe(error: &DriverError) -> String {
 /// The loop of a run, from taking it over to its end.
 async fn live(
     run: RunId,
-    epoch: u64,
     context: DriverContext,
     alive: Vec<AttemptRef>,
-    inbox: Inbox,
-    mut performer: RunPerformer,
+    inbox: &Inbox,
+    performer: &mut RunPerformer,
 ) -> Result<RunEnd, DriverError> {
     let results = context.ports.results.clone();
-    let mut driver = Driver::open(run.clone(), epoch, context, &alive, &mut performer).await?;
-    start_timeout(&driver, &inbox);
+    let mut driver = match Driver::open(run.clone(), performer.epoch, context.clone(), &alive, performer).await {
+        // It ended before we came, or before the incarnation before us could say so.
+        Err(DriverError::Ended) => return ended_before(&run, &context).await,
+        opened => opened?,
+    };
+    start_timeout(&driver, performer);
     if let Err(error) = results.redeliver(&run).await {
         tracing::warn!(run_id = %run, %error, "results not delivered again; their attempts will be lost");
     }
@@ -173,17 +186,29 @@ async fn live(
         if let Some(view) = performer.ended.take() {
             return Ok(RunEnd::Ended(view));
         }
-        let Some(items) = next_items(&driver, &inbox, &mut performer).await else {
-            return Ok(RunEnd::Interrupted { reason: String::from("interrupted") });
-        };
+        let items = if driver.is_busy() { inbox.take_now() } else { next_items(&driver, inbox, performer).await };
         let (deliveries, reported) = deliveries_of(&run, &items);
-        let commands = items.into_iter().map(|item| item.command).collect();
-        driver.step(commands, &mut performer).await?;
+        let mut commands: Vec<Command> = items.into_iter().map(|item| item.command).collect();
+        commands.extend(performer.timers.take_due());
+        driver.step(commands, performer).await?;
         for delivery in deliveries {
             let _delivered_again_and_refused = results.done(delivery).await;
         }
         performer.forget(reported).await;
     }
+}
+
+/// The end of a run that its journal already has.
+async fn ended_before(run: &RunId, context: &DriverContext) -> Result<RunEnd, DriverError> {
+    let stored = load_run(context.ports.journal.as_ref(), run).await?;
+    let state = stored.run.state();
+    let result = match &state.result {
+        Some(payload) => Some(load_text(context.ports.blobs.as_ref(), run, payload).await?),
+        None => None,
+    };
+    let view = run_view(run, state, context.clock.now_ms(), result.as_deref());
+    crate::submission::index(&context.ports, &view).await;
+    Ok(RunEnd::Ended(Box::new(view)))
 }
 
 /// What these items have to be acknowledged with once they are journalled: deliveries, and the attempts they end.
@@ -199,32 +224,28 @@ fn deliveries_of(run: &RunId, items: &[Incoming]) -> (Vec<u64>, Vec<AttemptRef>)
         .unzip()
 }
 
-/// What arrives next; a view that was held back is shown while nothing does.
-async fn next_items(driver: &Driver, inbox: &Inbox, performer: &mut RunPerformer) -> Option<Vec<Incoming>> {
-    if performer.view_is_due {
-        match tokio::time::timeout(VIEW_INTERVAL, inbox.take()).await {
-            Ok(items) => return items,
-            Err(_quiet) => {
+/// What arrives next, nothing when a timer is due; a view that was held back is shown while nothing does.
+async fn next_items(driver: &Driver, inbox: &Inbox, performer: &mut RunPerformer) -> Vec<Incoming> {
+    loop {
+        tokio::select! {
+            items = inbox.take() => return items,
+            () = performer.timers.next() => return Vec::new(),
+            () = tokio::time::sleep(VIEW_INTERVAL), if performer.view_is_due => {
                 performer.last_view = None;
                 performer.publish(driver.state(), None);
             }
         }
     }
-    inbox.take().await
 }
 
 /// `--timeout`: the run ends failed when its time is over, counted from submission.
-fn start_timeout(driver: &Driver, inbox: &Inbox) {
+fn start_timeout(driver: &Driver, performer: &mut RunPerformer) {
     let state = driver.state();
     let Some(timeout_ms) = state.spec.timeout_ms else { return };
     let used_ms = driver.context().clock.now_ms().saturating_sub(state.submitted_at_ms);
     let left_ms = timeout_ms.saturating_sub(u64::try_from(used_ms).unwrap_or(0));
-    let inbox = inbox.clone();
-    actix::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(left_ms)).await;
-        let message = format!("the run took longer than its timeout of {timeout_ms} ms");
-        inbox.push(Command::Abort { kind: String::from("timeout"), message });
-    });
+    let message = format!("the run took longer than its timeout of {timeout_ms} ms");
+    performer.timers.start(left_ms, Command::Abort { kind: String::from("timeout"), message });
 }
 
 impl Handler<Deliver> for Run {

@@ -36,6 +36,9 @@ pub enum DriverError {
     Host(#[source] skein_script::LoadError),
     #[error(transparent)]
     Engine(#[from] Refused),
+    /// A newer owner has it.
+    #[error("deposed: {0}")]
+    Deposed(Refused),
     #[error("the run has ended already")]
     Ended,
 }

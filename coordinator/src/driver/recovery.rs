@@ -2,14 +2,14 @@
 
 use super::{Driver, DriverContext, DriverError, Performer};
 use crate::journal::{RunRecord, StoredRun, load_run, load_text};
-use skein_common::script::{Loaded, Op, Start, TurnEnd};
+use skein_common::script::{Loaded, Op, ScriptError, ScriptErrorKind, Start, TurnEnd};
 use skein_common::wire::AttemptRef;
-use skein_common::{AgentNumber, Epoch, RunId};
+use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
 use skein_engine::{Command, Cursor, Divergence, Event, JournalSettlement, Stage, settlement};
 use skein_script::{HostLimits, LoadError as ScriptLoadError};
 use std::collections::BTreeMap;
 
-/// Recorded settlements go to a fresh host in frames of so many, so that each stays within a turn's clock.
+/// So many recorded settlements are read back at a time, which bounds what is in memory.
 const REPLAY_CHUNK: usize = 256;
 
 impl Driver {
@@ -44,11 +44,16 @@ impl Driver {
             texts: BTreeMap::new(),
             unstored: Vec::new(),
         };
-        driver.accept(Command::Begin { epoch })?;
+        let ran_before = driver.attempts_that_went_down(alive);
+        if let Some(refused) = driver.accept(Command::Begin { epoch })? {
+            return Err(DriverError::Deposed(refused));
+        }
         if !driver.run.state().is_ended() {
             driver.run_script(&events, performer).await?;
         }
-        driver.lose_attempts(alive)?;
+        for (agent, attempt) in ran_before {
+            driver.accept(Command::Lose { agent, attempt, ours: true })?;
+        }
         driver.pump(performer).await?;
         let standing = driver.run.state().standing_effects();
         let none = super::Journalled { at_ms: driver.pending_at_ms, events: std::sync::Arc::default() };
@@ -56,31 +61,11 @@ impl Driver {
         Ok(driver)
     }
 
-    /// What went down with the owner before starts again.
-    fn lose_attempts(&mut self, alive: &[AttemptRef]) -> Result<(), DriverError> {
-        let started_now: Vec<AgentNumber> = self
-            .pending
-            .iter()
-            .filter_map(|event| match event {
-                Event::TaskStarted { agent, .. } => Some(*agent),
-                _ => None,
-            })
-            .collect();
-        let running: Vec<(AgentNumber, u32)> = self
-            .run
-            .state()
-            .running
-            .iter()
-            .filter(|(agent, _)| !started_now.contains(agent))
-            .map(|(agent, attempt)| (*agent, *attempt))
-            .collect();
-        for (agent, attempt) in running {
-            if alive.iter().any(|known| (known.agent, known.attempt) == (agent, attempt)) {
-                continue;
-            }
-            self.accept(Command::Lose { agent, attempt, ours: true })?;
-        }
-        Ok(())
+    /// What the journal says runs, and nobody answers for any more: it starts again.
+    fn attempts_that_went_down(&self, alive: &[AttemptRef]) -> Vec<(AgentNumber, AttemptNumber)> {
+        let is_alive = |agent, attempt| alive.iter().any(|known| (known.agent, known.attempt) == (agent, attempt));
+        let running = self.run.state().running.iter().map(|(agent, attempt)| (*agent, *attempt));
+        running.filter(|(agent, attempt)| !is_alive(*agent, *attempt)).collect()
     }
 
     /// Loads the script and replays it; what it does beyond the journal is decided on.
@@ -113,6 +98,9 @@ impl Driver {
                 }
                 Ok(Some(loaded))
             }
+            Err(ScriptLoadError::Script(error)) if self.is_hosts_fault(&error, recovered) => {
+                Err(DriverError::HostLost { reason: error.message })
+            }
             Err(ScriptLoadError::Script(error)) => {
                 self.accept(Command::Fail { error })?;
                 Ok(None)
@@ -121,7 +109,14 @@ impl Driver {
         }
     }
 
-    /// The clock of a turn is doubled in a replay, where a frame holds many settlements (C10).
+    /// A script that ran before does not fail by itself before it is where its journal ends: the host or a busy
+    /// machine is at fault, and another host may get further.
+    fn is_hosts_fault(&self, error: &ScriptError, recovered: bool) -> bool {
+        let by_machine = matches!(error.kind, ScriptErrorKind::Time | ScriptErrorKind::Memory | ScriptErrorKind::Stack);
+        self.context.replaces_lost_hosts && (error.kind == ScriptErrorKind::Engine || (recovered && by_machine))
+    }
+
+    /// The clock of a turn is doubled in a replay, on a machine that has just lost something (C10).
     fn limits(&self, recovered: bool) -> HostLimits {
         let mut limits = self.context.host_limits.clone();
         if recovered {
@@ -160,11 +155,16 @@ impl Driver {
             }
             end = self.await_turn(host.settle(items), performer).await?;
         }
-        // A script that failed on the way shows its own error, not the calls it did not come to.
-        if !matches!(end, TurnEnd::Failed { .. })
-            && let Err(divergence) = cursor.check_complete(self.run.state())
-        {
-            return Ok(Err(divergence));
+        let is_complete = cursor.check_complete(self.run.state());
+        match (&end, is_complete) {
+            (TurnEnd::Failed { error, .. }, complete) => {
+                let is_behind = complete.is_err() || chunks.next().is_some();
+                if self.is_hosts_fault(error, is_behind) {
+                    return Err(DriverError::HostLost { reason: error.message.clone() });
+                }
+            }
+            (_, Err(divergence)) => return Ok(Err(divergence)),
+            (_, Ok(())) => {}
         }
         host.set_turn_ms(self.context.host_limits.turn_ms);
         self.host = Some(host);

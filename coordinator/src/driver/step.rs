@@ -9,6 +9,10 @@ use skein_engine::{Command, JournalOutcome, JournalSettlement, Refused, effects,
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Settling goes on for so many turns before what arrived meanwhile has its say.
+const TURNS_PER_STEP: u32 = 64;
+/// A batch of so many events is appended even if the script is not at rest.
+const PENDING_EVENTS_MAX: usize = 4096;
 /// A script turn longer than this lets what had arrived be appended first.
 const TURN_BEFORE_APPEND: Duration = Duration::from_millis(5);
 
@@ -61,16 +65,29 @@ impl Driver {
         }
     }
 
-    /// Settles and decides until the script is at rest, then appends and performs.
+    /// Whether the script still has to be told something: another step follows at once.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
+    /// Settles and decides until the script is at rest, or had many turns; then appends and performs.
     pub(super) async fn pump(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
-        while !self.unsettled.is_empty() && self.script_listens() {
+        let mut turns = 0;
+        while !self.unsettled.is_empty() && self.script_listens() && turns < TURNS_PER_STEP {
+            turns += 1;
+            if self.pending.len() > PENDING_EVENTS_MAX {
+                self.commit(performer).await?;
+            }
             let items = self.take_settlements().await?;
             let Some(mut host) = self.host.take() else { break };
             let end = self.await_turn(host.settle(items), performer).await?;
             self.host = Some(host);
             self.take_turn(end)?;
         }
-        self.unsettled.clear();
+        if !self.script_listens() {
+            self.unsettled.clear();
+        }
         self.commit(performer).await
     }
 
@@ -154,16 +171,21 @@ impl Driver {
         Ok(load_text(self.context.ports.blobs.as_ref(), &self.run_id, payload).await?)
     }
 
+    /// All at once, so that they share a flush.
+    async fn store_large_texts(&mut self) -> Result<(), DriverError> {
+        let unstored = std::mem::take(&mut self.unstored);
+        let texts = unstored.iter().filter_map(|digest| self.texts.get(digest));
+        let puts = texts.map(|text| self.context.ports.blobs.put(&self.run_id, Bytes::from(text.clone())));
+        futures::future::try_join_all(puts).await?;
+        Ok(())
+    }
+
     /// Appends what is pending, large texts first, and performs what follows from it.
     pub(super) async fn commit(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        for digest in std::mem::take(&mut self.unstored) {
-            if let Some(text) = self.texts.get(&digest) {
-                self.context.ports.blobs.put(&self.run_id, Bytes::from(text.clone())).await?;
-            }
-        }
+        self.store_large_texts().await?;
         let events = std::mem::take(&mut self.pending);
         let at_ms = self.pending_at_ms;
         let records = encode_records(self.epoch, self.batches, at_ms, &events)?;

@@ -103,7 +103,8 @@ async fn a02_standard_input_is_the_task_as_json() {
 async fn a02_texts_that_are_blobs_are_fetched_first() {
     let bench = Bench::new().await;
     let prompt = "long ".repeat(100_000);
-    let (reference, bytes) = Payload::text(prompt.clone()).split_large().map(|(r, b)| (r, b.to_vec())).unwrap();
+    let reference = Payload::text(prompt.clone()).reference_if_large().unwrap();
+    let bytes = prompt.clone().into_bytes();
     bench.world.ports().blobs.put(&bench.run, bytes.into()).await.unwrap();
     let mut task = shell(&bench.run, 1, bench.path(), "wc -c");
     task.prompt = reference;
