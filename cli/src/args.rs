@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skein_common::RunId;
 use skein_common::agent::{RunnerKind, Simulation};
+use skein_common::run::ResumeMode;
 use std::path::PathBuf;
 
 /// Runs JavaScript workflows that start many agents, and loses nothing when something dies.
@@ -34,8 +35,8 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a workflow and follow it to its end; prints the result
-    Run(RunArgs),
-    /// Continue an interrupted run where its journal ends
+    Run(Box<RunArgs>),
+    /// Continue an interrupted run where its journal ends; run an ended one again with its results
     #[command(after_help = "Example:\n  skein resume wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Resume(RunName),
     /// Parse and lint scripts; no agent starts
@@ -108,9 +109,32 @@ pub struct RunArgs {
     /// With --runner simulated: latency=5ms,jitter=2ms,fail=0.01,tokens=110.
     #[arg(long, value_name = "SETTINGS")]
     pub simulate: Option<Simulation>,
+    /// Answer calls from the results of this run, which has ended or was interrupted; its args and seed are kept.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<RunId>,
+    /// Which results are reused: of every call that matches, or only up to the first that does not.
+    #[arg(long, value_enum, default_value = "keyed", requires = "resume")]
+    pub resume_mode: Mode,
     /// Run the script with simulated agents and report what it would start; nothing is kept or spent.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// The modes of [`ResumeMode`] as words of the command line.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Mode {
+    #[default]
+    Keyed,
+    Prefix,
+}
+
+impl From<Mode> for ResumeMode {
+    fn from(mode: Mode) -> ResumeMode {
+        match mode {
+            Mode::Keyed => ResumeMode::Keyed,
+            Mode::Prefix => ResumeMode::Prefix,
+        }
+    }
 }
 
 /// The runners of [`RunnerKind`] as words of the command line.

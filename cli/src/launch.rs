@@ -65,7 +65,8 @@ pub fn prepare(args: &RunArgs) -> anyhow::Result<Launch> {
         timeout_ms: args.timeout.as_deref().map(parse_timeout).transpose()?,
         seed: rand::random(),
         project_dir: project_dir.to_string_lossy().into_owned(),
-        parent: None,
+        parent: args.resume.clone(),
+        resume_mode: args.resume_mode.into(),
     };
     Ok(Launch { spec, source, warnings: found.warnings })
 }

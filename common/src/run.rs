@@ -53,6 +53,20 @@ pub struct RunSpec {
     /// The ended run whose results this one may reuse.
     #[serde(default)]
     pub parent: Option<RunId>,
+    /// Which of them.
+    #[serde(default)]
+    pub resume_mode: ResumeMode,
+}
+
+/// Which results of its parent a run reuses (R6a).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeMode {
+    /// Every call whose key matches.
+    #[default]
+    Keyed,
+    /// None from the first changed, failed or new call on.
+    Prefix,
 }
 
 /// How many agents a run may have (L1, L2).

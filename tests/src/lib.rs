@@ -95,9 +95,9 @@ impl Skein {
         self.write(name, &format!("export const meta = {{ name: 'test', description: 'a test' }}\n{body}"))
     }
 
-    /// A definition of a `command` agent that runs this shell text.
+    /// A definition of a `command` agent that runs this shell text; the prompt is `$1`.
     pub fn shell_agent(&self, name: &str, front_matter: &str, shell: &str) {
-        let line = serde_json::to_string(&["sh", "-c", shell]).expect("encodes");
+        let line = serde_json::to_string(&["sh", "-c", shell, "sh", "{prompt}"]).expect("encodes");
         let text = format!("---\nname: {name}\nrunner: command\ncommand: {line}\n{front_matter}---\n");
         self.write(&format!("agents/{name}.md"), &text);
     }
@@ -184,7 +184,6 @@ impl Ended {
     }
 
     /// The final object of a run that completed.
-    #[must_use]
     pub fn completed(&self) -> Value {
         let view = self.json();
         assert_eq!(view["status"], "completed", "{view:#}\n{}", self.stderr);
@@ -193,7 +192,6 @@ impl Ended {
     }
 
     /// The final object of a run that failed, and its error.
-    #[must_use]
     pub fn failed(&self) -> (Value, Value) {
         let view = self.json();
         assert_eq!(view["status"], "failed", "{view:#}\n{}", self.stderr);

@@ -103,5 +103,6 @@ pub fn spec(body: &str) -> RunSpec {
         seed: 1,
         project_dir: project_dir().display().to_string(),
         parent: None,
+        resume_mode: skein_common::run::ResumeMode::default(),
     }
 }

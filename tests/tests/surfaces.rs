@@ -12,7 +12,7 @@ fn run_of_three(skein: &Skein) -> Value {
     skein.shell_agent(
         "reader",
         "",
-        "test {prompt} != b || { echo broken >&2; exit 3; }; echo '{\"skein_usage\":{\"input\":90,\"output\":10}}' >&3; echo got {prompt}",
+        "test $1 != b || { echo broken >&2; exit 3; }; echo '{\"skein_usage\":{\"input\":90,\"output\":10}}' >&3; echo got $1",
     );
     let script = skein.workflow("w.js", BODY);
     let ended = skein.run_json(&script, &[]);
@@ -137,7 +137,7 @@ fn a_large_result_and_a_large_prompt_come_through_whole() {
     let body = "const big = 'ä'.repeat(100_000)
         const text = await agent(big, { agentType: 'length' })
         return { n: Number(text), big }";
-    skein.shell_agent("length", "", "wc -c");
+    skein.write("agents/length.md", "---\nname: length\ncommand: [\"wc\", \"-c\"]\n---\n");
     let script = skein.workflow("w.js", body);
     let view = skein.run_json(&script, &[]).completed();
     assert!(view["result"]["n"].as_u64().expect("a number") > 200_000, "the JSON on standard input is longer still");

@@ -1,6 +1,6 @@
 //! `skein demo`: a sample fleet with a planted fault, and the workflow that finds it. No key, no network.
 
-use crate::args::{DemoArgs, Global, RunArgs};
+use crate::args::{DemoArgs, Global, Mode, RunArgs};
 use crate::demo::{FleetSettings, Planted, generate};
 use crate::exit::{self, Code};
 use crate::session::{Concluded, Session};
@@ -89,6 +89,8 @@ fn run_args(folder: &Path, fleet: &Path) -> RunArgs {
         runner: None,
         command: None,
         simulate: None,
+        resume: None,
+        resume_mode: Mode::default(),
         dry_run: false,
     }
 }

@@ -1,10 +1,11 @@
 //! `skein run`: start a workflow and follow it to its end.
 
 use crate::args::{Global, RunArgs};
+use crate::commands::resume;
 use crate::exit::{Code, usage};
 use crate::launch::{self, Launch};
 use crate::output::{self, printable};
-use crate::session::{Session, this_program};
+use crate::session::{Session, existing_store, this_program};
 use crate::settings::{Settings, store_dir};
 use anyhow::Context as _;
 use skein_common::script::{Loaded, ScriptError};
@@ -16,7 +17,12 @@ use std::io::{BufRead, IsTerminal, Write as _};
 /// # Errors
 /// The run cannot be started, or did not end.
 pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
-    let launch = launch::prepare(&args)?;
+    let mut launch = launch::prepare(&args)?;
+    if let Some(parent) = &args.resume {
+        let store = existing_store(global)?;
+        let parent = resume::Parent::load(&store.ports(), parent).await?;
+        launch.spec = parent.inherit(launch.spec);
+    }
     for warning in &launch.warnings {
         output::note(&format!("warning: {warning}"));
     }

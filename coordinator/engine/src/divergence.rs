@@ -1,6 +1,6 @@
 //! Divergence: a replayed script that does something else than its journal says (R5).
 
-use crate::run::call_key;
+use crate::reuse::call_key;
 use crate::state::{CallRecord, Counts, RunState};
 use skein_common::script::{Call, CallKind, Op};
 
@@ -69,9 +69,10 @@ impl Cursor {
 fn call_is_journalled(state: &RunState, call: &Call) -> Result<bool, Divergence> {
     let Some(record) = state.call(call.id) else { return Ok(false) };
     let same = match (&call.kind, record) {
-        (CallKind::Agent { prompt, options, .. }, CallRecord::Agent { key, .. } | CallRecord::Refused { key }) => {
-            *key == call_key(prompt, options.as_deref())
-        }
+        (
+            CallKind::Agent { prompt, options, .. },
+            CallRecord::Agent { key, .. } | CallRecord::Reused { key, .. } | CallRecord::Refused { key },
+        ) => *key == call_key(&state.spec, prompt, options.as_deref()),
         (CallKind::Timer { delay_ms }, CallRecord::Timer { delay_ms: journalled, .. }) => delay_ms == journalled,
         _ => false,
     };
@@ -87,6 +88,7 @@ fn name_record(state: &RunState, record: &CallRecord) -> String {
             let label = state.agent(*agent).map(|agent| agent.spec.label.as_str()).unwrap_or_default();
             format!("agent {agent} `{label}`")
         }
+        CallRecord::Reused { label, .. } => format!("reused agent `{label}`"),
         CallRecord::Refused { .. } => String::from("a refused agent()"),
         CallRecord::Timer { delay_ms, .. } => format!("setTimeout of {delay_ms} ms"),
     }

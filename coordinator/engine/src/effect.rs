@@ -43,6 +43,7 @@ pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
         | Event::PhaseEntered { .. }
         | Event::SlotFailed { .. }
         | Event::AgentQueued { .. }
+        | Event::AgentReused { .. }
         | Event::AgentRefused { .. }
         | Event::AttemptEnded { .. }
         | Event::TaskEnded { .. }
@@ -79,6 +80,9 @@ pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> 
                 TaskEnd::Null { .. } => JournalOutcome::Plain(Outcome::Null),
             };
             (state.agent(*agent)?.call, outcome, spent, cap_reached)
+        }
+        Event::AgentReused { call, value, spent, cap_reached, .. } => {
+            (*call, JournalOutcome::Value(value.clone()), spent, cap_reached)
         }
         Event::AgentRefused { call, name, message, spent, cap_reached, .. } => {
             let outcome = Outcome::Error { name: name.clone(), message: message.clone() };

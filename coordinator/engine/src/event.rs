@@ -53,9 +53,22 @@ pub enum Event {
     AgentQueued {
         call: u32,
         agent: AgentNumber,
-        /// Of prompt and options as written, so that a replay can tell another call in its place.
+        /// What the call asks for (`reuse.rs`): tells another call in its place in a replay, and finds its result later.
         key: String,
         spec: Box<AgentSpec>,
+    },
+    /// A call of `agent()` is answered from the parent run; no agent starts. Settlement.
+    AgentReused {
+        call: u32,
+        key: String,
+        label: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<String>,
+        /// The parent's agent that gave it; 0 when the parent had reused it itself.
+        from: AgentNumber,
+        value: Payload,
+        spent: u64,
+        cap_reached: bool,
     },
     /// A call of `agent()` throws. Settlement.
     AgentRefused {

@@ -14,6 +14,7 @@ mod event;
 mod options;
 mod phase;
 mod record;
+mod reuse;
 mod run;
 mod semaphore;
 mod state;
@@ -26,6 +27,7 @@ pub use effect::{Effect, JournalOutcome, JournalSettlement, effects, settlement}
 pub use event::{Event, RunError, TaskEnd};
 pub use phase::NO_PHASE;
 pub use record::{Record, RecordError, decode_record, encode_records};
+pub use reuse::{Reusable, ReuseTable, call_key};
 pub use run::{LargeText, Run};
 pub use semaphore::{Semaphore, Ticket};
 pub use state::{CallRecord, CorruptJournal, RunState, Stage};

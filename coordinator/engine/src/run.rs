@@ -11,6 +11,7 @@ use crate::agent::{AgentSpec, AgentState};
 use crate::command::{Command, Refused};
 use crate::event::{Event, RunError, TaskEnd};
 use crate::options::{CallRefusal, clip_name, read_options};
+use crate::reuse::{Reusable, ReuseTable, call_key};
 use crate::state::{CallRecord, CorruptJournal, RunState, Stage};
 use skein_common::agent::{Cause, RunnerKind, Usage};
 use skein_common::run::{RunSpec, RunStatus};
@@ -31,8 +32,6 @@ const SLOT_MESSAGE_BYTES_MAX: usize = 2 * 1024;
 /// Failed slots and warnings that are journalled; the rest changes nothing.
 const SLOTS_FAILED_MAX: u32 = 10_000;
 const SCRIPT_WARNINGS_MAX: u32 = 1_000;
-/// Hex characters of a call's key: 64 bits tell two calls of one run apart.
-const KEY_CHARS: usize = 16;
 
 /// A text too large for an event; it must be in the blobs before the event is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +45,8 @@ pub struct LargeText {
 pub struct Run {
     state: RunState,
     large_texts: Vec<LargeText>,
+    /// Not state: what is reused is in the journal, and a replay decides on no call that is.
+    reusable: ReuseTable,
 }
 
 /// What one command led to.
@@ -62,7 +63,7 @@ impl Run {
         spec.script = externalise(spec.script, &mut large_texts);
         spec.args = spec.args.map(|args| externalise(args, &mut large_texts));
         let event = Event::RunSubmitted { spec: Box::new(spec.clone()) };
-        (Run { state: RunState::new(spec, now_ms), large_texts }, event)
+        (Run { state: RunState::new(spec, now_ms), large_texts, reusable: ReuseTable::default() }, event)
     }
 
     /// The run that the first event of a journal starts.
@@ -72,7 +73,8 @@ impl Run {
     pub fn from_first(event: &Event, at_ms: i64) -> Result<Run, CorruptJournal> {
         match event {
             Event::RunSubmitted { spec } => {
-                Ok(Run { state: RunState::new((**spec).clone(), at_ms), large_texts: Vec::new() })
+                let state = RunState::new((**spec).clone(), at_ms);
+                Ok(Run { state, large_texts: Vec::new(), reusable: ReuseTable::default() })
             }
             _ => Err(CorruptJournal { index: 0, reason: String::from("the first event is not RunSubmitted") }),
         }
@@ -81,6 +83,11 @@ impl Run {
     #[must_use]
     pub fn state(&self) -> &RunState {
         &self.state
+    }
+
+    /// Gives the results of the parent run, from which calls may be answered from now on.
+    pub fn set_reusable(&mut self, reusable: ReuseTable) {
+        self.reusable = reusable;
     }
 
     /// Applies an event that the journal holds.
@@ -238,10 +245,13 @@ impl Run {
         match call.kind {
             CallKind::Timer { delay_ms } => self.record(Event::TimerSet { call: call.id, delay_ms }, batch),
             CallKind::Agent { prompt, options, options_not_object, phase } => {
-                let key = call_key(&prompt, options.as_deref());
+                let key = call_key(&self.state.spec, &prompt, options.as_deref());
                 if options_not_object {
                     let text = String::from("agent(): options are not an object and were ignored");
                     self.record(Event::Warned { text, from_script: false }, batch)?;
+                }
+                if self.reuse(call.id, &key, &prompt, options.as_deref(), phase.clone(), batch)? {
+                    return Ok(());
                 }
                 match self.read_call(prompt, options.as_deref(), phase) {
                     Ok((spec, warnings)) => self.queue(call.id, key, spec, warnings, batch),
@@ -249,6 +259,37 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Answers a call from the parent run, if it can be.
+    fn reuse(
+        &mut self,
+        call: u32,
+        key: &str,
+        prompt: &str,
+        options: Option<&str>,
+        phase: Option<String>,
+        batch: &mut Batch,
+    ) -> Result<bool, Refused> {
+        let Some(Reusable { agent, value }) = self.reusable.answer(&self.state, call, key).cloned() else {
+            return Ok(false);
+        };
+        let placeholder = Payload::text(String::new());
+        let Ok((spec, _)) = read_options(&self.state.spec, placeholder, prompt, options, phase) else {
+            return Ok(false);
+        };
+        let event = Event::AgentReused {
+            call,
+            key: key.to_owned(),
+            label: spec.label,
+            phase: spec.phase,
+            from: agent,
+            value,
+            spent: self.state.budget.spent,
+            cap_reached: self.state.cap_reached(),
+        };
+        self.record(event, batch)?;
+        Ok(true)
     }
 
     /// The spec of a call that may be accepted, or why it throws and whether a limit is the reason.
@@ -530,13 +571,6 @@ fn cap_refusal(agents_max: u32) -> CallRefusal {
              an end; give it a bound, or read budget.remaining() only when a budget is set."
         ),
     }
-}
-
-/// Tells two calls apart: the first 64 bits of the SHA-256 of prompt and options as written.
-pub(crate) fn call_key(prompt: &str, options: Option<&str>) -> String {
-    let mut key = Digest::of(format!("agent\0{prompt}\0{}", options.unwrap_or_default()).as_bytes()).0;
-    key.truncate(KEY_CHARS);
-    key
 }
 
 /// Cuts at a character's border and says so.

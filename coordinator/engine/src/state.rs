@@ -30,9 +30,23 @@ pub enum Stage {
 /// A call as the journal holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallRecord {
-    Agent { agent: AgentNumber, key: String },
-    Refused { key: String },
-    Timer { delay_ms: u64, due_ms: i64, open: bool },
+    Agent {
+        agent: AgentNumber,
+        key: String,
+    },
+    /// Answered from the parent run.
+    Reused {
+        key: String,
+        label: String,
+    },
+    Refused {
+        key: String,
+    },
+    Timer {
+        delay_ms: u64,
+        due_ms: i64,
+        open: bool,
+    },
 }
 
 /// The journal holds an event that cannot follow what stands before it.
@@ -76,6 +90,12 @@ pub struct RunState {
     pub failures: Vec<String>,
     pub failures_total: u32,
     pub warnings: Vec<String>,
+    /// `agent()` calls so far by key, which tells identical calls apart.
+    pub ordinals: BTreeMap<String, u32>,
+    /// A call was not answered from the parent: in prefix mode none is from here on.
+    pub prefix_broken: bool,
+    /// Answered calls by phase.
+    pub reused: BTreeMap<String, u32>,
     /// Calls refused for budget or cap before they became agents.
     pub refused_calls: u32,
     pub usage: Usage,
@@ -112,6 +132,9 @@ impl RunState {
             failures: Vec::new(),
             failures_total: 0,
             warnings: Vec::new(),
+            ordinals: BTreeMap::new(),
+            prefix_broken: false,
+            reused: BTreeMap::new(),
             refused_calls: 0,
             usage: Usage::default(),
             result: None,
@@ -197,6 +220,13 @@ impl RunState {
                 self.keep_failure(format!("{place} failed: {message}"));
             }
             Event::AgentQueued { call, agent, key, spec } => self.queue_agent(*call, *agent, key, spec, at_ms)?,
+            Event::AgentReused { call, key, label, phase, .. } => {
+                self.epochs_without_settlement = 0;
+                let phase = phase.as_deref().unwrap_or(crate::phase::NO_PHASE);
+                self.phases.group(phase);
+                *self.reused.entry(phase.to_owned()).or_default() += 1;
+                self.add_call(*call, CallRecord::Reused { key: key.clone(), label: label.clone() })?;
+            }
             Event::AgentRefused { call, agent, key, limit, .. } => self.refuse_agent(*call, *agent, key, *limit)?,
             Event::TaskStarted { agent, attempt, permit } => self.start_attempt(*agent, *attempt, *permit, at_ms)?,
             Event::AttemptEnded { agent, attempt, usage, ours, .. } => {
@@ -234,6 +264,10 @@ impl RunState {
     fn add_call(&mut self, id: u32, record: CallRecord) -> Result<(), String> {
         if usize::try_from(id).ok() != Some(self.calls.len() + 1) {
             return Err(format!("call {id} after {} calls", self.calls.len()));
+        }
+        if let Some(key) = record.key() {
+            *self.ordinals.entry(key.to_owned()).or_default() += 1;
+            self.prefix_broken |= !matches!(record, CallRecord::Reused { .. });
         }
         self.calls.push(record);
         Ok(())

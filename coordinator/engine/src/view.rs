@@ -57,7 +57,8 @@ fn elapsed(from_ms: i64, to_ms: i64) -> u64 {
 }
 
 fn census(state: &RunState) -> Census {
-    let mut census = Census { refused: state.refused_calls, ..Census::default() };
+    let reused = state.reused.values().sum();
+    let mut census = Census { refused: state.refused_calls, reused, ..Census::default() };
     for agent in &state.agents {
         census.started += 1;
         match &agent.state {
@@ -119,10 +120,13 @@ fn phases(state: &RunState, now_ms: i64) -> Vec<PhaseView> {
         .iter()
         .filter_map(|title| {
             let sum = sums.remove(title.as_str());
-            if sum.is_none() && state.is_ended() {
+            let reused = state.reused.get(title).copied();
+            if sum.is_none() && reused.is_none() && state.is_ended() {
                 return None;
             }
-            let sum = sum.unwrap_or_default();
+            let (mut sum, reused) = (sum.unwrap_or_default(), reused.unwrap_or(0));
+            sum.agents += reused;
+            sum.done += reused;
             Some(PhaseView {
                 title: title.clone(),
                 agents: sum.agents,

@@ -5,7 +5,7 @@ use crate::journal::{RunRecord, StoredRun, load_run, load_text};
 use skein_common::script::{Loaded, Op, ScriptError, ScriptErrorKind, Start, TurnEnd};
 use skein_common::wire::AttemptRef;
 use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
-use skein_engine::{Command, Cursor, Divergence, Event, JournalSettlement, Stage, settlement};
+use skein_engine::{Command, Cursor, Divergence, Event, JournalSettlement, ReuseTable, Stage, settlement};
 use skein_script::{HostLimits, LoadError as ScriptLoadError};
 use std::collections::BTreeMap;
 
@@ -44,6 +44,7 @@ impl Driver {
             texts: BTreeMap::new(),
             unstored: Vec::new(),
         };
+        driver.load_reusable().await;
         let ran_before = driver.attempts_that_went_down(alive);
         if let Some(refused) = driver.accept(Command::Begin { epoch })? {
             return Err(DriverError::Deposed(refused));
@@ -59,6 +60,18 @@ impl Driver {
         let none = super::Journalled { at_ms: driver.pending_at_ms, events: std::sync::Arc::default() };
         performer.perform(driver.run.state(), &none, standing).await;
         Ok(driver)
+    }
+
+    /// The parent's results, from which calls beyond the journal may be answered. Without them everything runs live.
+    async fn load_reusable(&mut self) {
+        let Some(parent) = self.run.state().spec.parent.clone() else { return };
+        match load_run(self.context.ports.journal.as_ref(), &parent).await {
+            Ok(stored) => {
+                let events = stored.events.iter().map(|record| &record.event);
+                self.run.set_reusable(ReuseTable::of(stored.run.state(), events));
+            }
+            Err(error) => tracing::warn!(run_id = %self.run_id, %parent, %error, "nothing is reused"),
+        }
     }
 
     /// What the journal says runs, and nobody answers for any more: it starts again.

@@ -1,11 +1,12 @@
 //! One turn of the loop: decide, settle, decide, append, perform.
 
 use super::{Driver, DriverError, Journalled, Performer};
-use crate::journal::{append, load_text};
+use crate::journal::{LoadError, append, load_text};
 use bytes::Bytes;
 use skein_common::Payload;
+use skein_common::ports::BlobError;
 use skein_common::script::{Op, Outcome, ScriptErrorKind, Settlement, TurnEnd};
-use skein_engine::{Command, JournalOutcome, JournalSettlement, Refused, effects, encode_records, settlement};
+use skein_engine::{Command, Event, JournalOutcome, JournalSettlement, Refused, effects, encode_records, settlement};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl Driver {
         self.pending_at_ms
     }
 
-    fn note(&mut self, events: Vec<skein_engine::Event>, now_ms: i64) {
+    fn note(&mut self, events: Vec<Event>, now_ms: i64) {
         let state = self.run.state();
         let settled = events.iter().filter_map(|event| settlement(state, event));
         self.unsettled.extend(settled.map(|settlement| (now_ms, settlement)));
@@ -158,13 +159,24 @@ impl Driver {
                 let known = payload.digest().and_then(|digest| self.texts.get(digest)).cloned();
                 let text = match known {
                     Some(text) => text,
-                    None => self.text_of(&payload).await?,
+                    None => self.text_of_value(&payload).await?,
                 };
                 if payload.is_json() { Outcome::Json { json: text } } else { Outcome::Text { text } }
             }
         };
         let (call, spent, cap_reached) = (settlement.call, settlement.spent, settlement.cap_reached);
         Ok(Settlement { call, outcome, now_ms, spent, cap_reached })
+    }
+
+    /// A result may still be where it came from: in the blobs of the parent run.
+    async fn text_of_value(&self, payload: &Payload) -> Result<String, DriverError> {
+        let parent = self.run.state().spec.parent.as_ref();
+        match (self.text_of(payload).await, parent) {
+            (Err(DriverError::Load(LoadError::Blob(BlobError::Missing { .. }))), Some(parent)) => {
+                Ok(load_text(self.context.ports.blobs.as_ref(), parent, payload).await?)
+            }
+            (own, _) => own,
+        }
     }
 
     pub(super) async fn text_of(&self, payload: &Payload) -> Result<String, DriverError> {
@@ -180,12 +192,25 @@ impl Driver {
         Ok(())
     }
 
+    /// A reused result belongs to this run too, which may outlive its parent.
+    async fn copy_reused_blobs(&self) -> Result<(), DriverError> {
+        let Some(parent) = &self.run.state().spec.parent else { return Ok(()) };
+        let blobs = self.context.ports.blobs.as_ref();
+        for event in &self.pending {
+            let Event::AgentReused { value, .. } = event else { continue };
+            let Some(digest) = value.digest() else { continue };
+            blobs.put(&self.run_id, blobs.get(parent, digest).await?).await?;
+        }
+        Ok(())
+    }
+
     /// Appends what is pending, large texts first, and performs what follows from it.
     pub(super) async fn commit(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
         if self.pending.is_empty() {
             return Ok(());
         }
         self.store_large_texts().await?;
+        self.copy_reused_blobs().await?;
         let events = std::mem::take(&mut self.pending);
         let at_ms = self.pending_at_ms;
         let records = encode_records(self.epoch, self.batches, at_ms, &events)?;

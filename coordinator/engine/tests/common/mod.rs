@@ -29,6 +29,7 @@ pub fn spec() -> RunSpec {
         seed: 7,
         project_dir: "/project".to_owned(),
         parent: None,
+        resume_mode: skein_common::run::ResumeMode::default(),
     }
 }
 
