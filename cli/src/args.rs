@@ -59,6 +59,9 @@ pub enum Command {
     /// Print the log lines and failures of a run
     #[command(after_help = "Example:\n  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Logs(RunName),
+    /// Print what a shell needs to complete commands and flags
+    #[command(after_help = "Example:\n  skein completions bash > ~/.local/share/bash-completion/completions/skein")]
+    Completions(CompletionsArgs),
     /// Print the script of a run, byte for byte
     #[command(after_help = "Example:\n  skein script wf_01kb3v9m5c7w8t3xq2r4y6z8a0 > again.js")]
     Script(RunName),
@@ -187,6 +190,12 @@ pub struct RunsArgs {
     /// At most so many.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]

@@ -56,6 +56,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
         Command::Agents(args) => commands::agents::agents(&global, args).await,
         Command::Agent(args) => commands::agents::agent(&global, args).await,
         Command::Logs(args) => commands::logs::logs(&global, args).await,
+        Command::Completions(args) => commands::completions::completions(&args),
         Command::Script(args) => commands::show::script(&global, args).await,
     }
 }

@@ -283,3 +283,13 @@ fn flags_after_text_are_flags() {
     let args = ["run", script.to_str().expect("a path"), "check", "this", "--yes", "--json", "--budget", "10k"];
     assert_eq!(skein.run(args).completed()["result"], json!(["check this", 10_000]));
 }
+
+#[test]
+fn c22_a_schema_nothing_can_fit_throws_before_any_agent_starts() {
+    let skein = Skein::new();
+    let body = "return await agent('p', {schema: {type: 'object', required: ['b'], properties: {a: {}}, additionalProperties: false}})";
+    let (view, error) = skein.run_json(&skein.workflow("w.js", body), &["--runner", "simulated"]).failed();
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("invalid JSON Schema") && message.contains("`b`"), "{message}");
+    assert_eq!(view["agents"]["started"], 0);
+}

@@ -176,3 +176,16 @@ fn c07_a_timer_is_durable_and_fires() {
     let script = skein.workflow("w.js", body);
     assert_eq!(skein.run_json(&script, &[]).completed()["result"], json!(["soon", "late"]));
 }
+
+#[test]
+fn every_command_has_help_with_an_example_and_shells_can_complete() {
+    let skein = Skein::new();
+    for command in
+        ["run", "resume", "check", "demo", "runs", "show", "result", "agents", "agent", "logs", "script", "completions"]
+    {
+        let help = skein.run([command, "--help"]);
+        assert!(help.code == Some(0) && help.stdout.contains("Example"), "{command}: {}", help.stdout);
+    }
+    let script = skein.run(["completions", "bash"]).stdout;
+    assert!(script.contains("--max-agents") && script.contains("resume"), "{script}");
+}

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod logs;
 pub mod resume;

@@ -16,6 +16,7 @@ mod phase;
 mod record;
 mod reuse;
 mod run;
+mod schema;
 mod semaphore;
 mod state;
 mod view;

@@ -1,6 +1,7 @@
 //! Options: what the second argument of `agent()` may say (C23 to C26).
 
 use crate::agent::{AgentSpec, PRIORITY_DEFAULT, RETRIES_DEFAULT};
+use crate::schema::Accepted;
 use serde_json::{Map, Value};
 use skein_common::Payload;
 use skein_common::agent::{AgentDefinition, RetryRule, RunnerKind};
@@ -48,14 +49,23 @@ fn type_error(message: impl Into<String>) -> CallRefusal {
     CallRefusal { name: "TypeError", message: message.into() }
 }
 
-/// Fills a spec in from a call's options and the run's defaults; warnings are for the run record.
+/// A call as the script wrote it.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    pub prompt: &'a str,
+    pub options: Option<&'a str>,
+    /// The current `phase()` at the call.
+    pub phase: Option<&'a str>,
+}
+
+/// Fills a spec in from a call's options and the run's defaults; warnings are for the run record. The prompt itself is
+/// left to the caller, who knows where it is stored.
 pub fn read_options(
     run: &RunSpec,
-    prompt: Payload,
-    prompt_text: &str,
-    options: Option<&str>,
-    current_phase: Option<String>,
+    written: Written<'_>,
+    accepted: &mut Accepted,
 ) -> Result<(AgentSpec, Vec<String>), CallRefusal> {
+    let Written { prompt, options, phase } = written;
     let options = parse(options)?;
     let mut reader = Reader { options: &options, warnings: Vec::new(), strict: run.strict };
     reader.refuse_unknown_keys()?;
@@ -63,10 +73,10 @@ pub fn read_options(
     let definition = reader.definition(run)?;
     let runner = reader.runner(run, definition)?;
     let spec = AgentSpec {
-        label: reader.text("label").map_or_else(|| default_label(prompt_text), |label| clip_name(&label)),
-        phase: reader.text("phase").or(current_phase).map(|title| clip_name(&title)),
+        label: reader.text("label").map_or_else(|| default_label(prompt), |label| clip_name(&label)),
+        phase: reader.text("phase").or(phase.map(str::to_owned)).map(|title| clip_name(&title)),
         runner,
-        schema: reader.schema()?,
+        schema: reader.schema(accepted)?,
         model: reader.model(run, definition)?,
         effort: reader.effort()?,
         agent_type: definition.map(|definition| definition.name.clone()),
@@ -81,7 +91,7 @@ pub fn read_options(
         max_turns: reader.whole("maxTurns", u64::from(u32::MAX))?.and_then(|turns| u32::try_from(turns).ok()),
         tools: reader.texts("tools")?,
         disallowed_tools: reader.texts("disallowedTools")?,
-        prompt,
+        prompt: Payload::text(String::new()),
     };
     Ok((spec, reader.warnings))
 }
@@ -231,10 +241,13 @@ impl Reader<'_> {
     }
 
     /// null and false mean no schema; an object or true is one.
-    fn schema(&self) -> Result<Option<Payload>, CallRefusal> {
+    fn schema(&self, accepted: &mut Accepted) -> Result<Option<Payload>, CallRefusal> {
         match self.get("schema") {
             None | Some(Value::Bool(false)) => Ok(None),
-            Some(schema @ Value::Object(_)) => Ok(Some(Payload::json(schema.to_string()))),
+            Some(schema @ Value::Object(_)) => match accepted.check(schema) {
+                Ok(text) => Ok(Some(Payload::json(text))),
+                Err(reason) => Err(type_error(format!("agent({{schema}}) received an invalid JSON Schema: {reason}"))),
+            },
             Some(other) => {
                 let kind = match other {
                     Value::Array(_) => "an array",

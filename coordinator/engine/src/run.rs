@@ -10,8 +10,9 @@
 use crate::agent::{AgentSpec, AgentState};
 use crate::command::{Command, Refused};
 use crate::event::{Event, RunError, TaskEnd};
-use crate::options::{CallRefusal, clip_name, read_options};
+use crate::options::{CallRefusal, Written, clip_name, read_options};
 use crate::reuse::{Reusable, ReuseTable, call_key};
+use crate::schema::Accepted;
 use crate::state::{CallRecord, CorruptJournal, RunState, Stage};
 use skein_common::agent::{Cause, RunnerKind, Usage};
 use skein_common::run::{RunSpec, RunStatus};
@@ -47,6 +48,7 @@ pub struct Run {
     large_texts: Vec<LargeText>,
     /// Not state: what is reused is in the journal, and a replay decides on no call that is.
     reusable: ReuseTable,
+    accepted_schemas: Accepted,
 }
 
 /// What one command led to.
@@ -63,7 +65,15 @@ impl Run {
         spec.script = externalise(spec.script, &mut large_texts);
         spec.args = spec.args.map(|args| externalise(args, &mut large_texts));
         let event = Event::RunSubmitted { spec: Box::new(spec.clone()) };
-        (Run { state: RunState::new(spec, now_ms), large_texts, reusable: ReuseTable::default() }, event)
+        (
+            Run {
+                state: RunState::new(spec, now_ms),
+                large_texts,
+                reusable: ReuseTable::default(),
+                accepted_schemas: Accepted::default(),
+            },
+            event,
+        )
     }
 
     /// The run that the first event of a journal starts.
@@ -74,7 +84,12 @@ impl Run {
         match event {
             Event::RunSubmitted { spec } => {
                 let state = RunState::new((**spec).clone(), at_ms);
-                Ok(Run { state, large_texts: Vec::new(), reusable: ReuseTable::default() })
+                Ok(Run {
+                    state,
+                    large_texts: Vec::new(),
+                    reusable: ReuseTable::default(),
+                    accepted_schemas: Accepted::default(),
+                })
             }
             _ => Err(CorruptJournal { index: 0, reason: String::from("the first event is not RunSubmitted") }),
         }
@@ -250,10 +265,11 @@ impl Run {
                     let text = String::from("agent(): options are not an object and were ignored");
                     self.record(Event::Warned { text, from_script: false }, batch)?;
                 }
-                if self.reuse(call.id, &key, &prompt, options.as_deref(), phase.clone(), batch)? {
+                let written = Written { prompt: &prompt, options: options.as_deref(), phase: phase.as_deref() };
+                if self.reuse(call.id, &key, written, batch)? {
                     return Ok(());
                 }
-                match self.read_call(prompt, options.as_deref(), phase) {
+                match self.read_call(written) {
                     Ok((spec, warnings)) => self.queue(call.id, key, spec, warnings, batch),
                     Err((refusal, limit)) => self.refuse(call.id, None, key, refusal, limit, batch),
                 }
@@ -262,20 +278,11 @@ impl Run {
     }
 
     /// Answers a call from the parent run, if it can be.
-    fn reuse(
-        &mut self,
-        call: u32,
-        key: &str,
-        prompt: &str,
-        options: Option<&str>,
-        phase: Option<String>,
-        batch: &mut Batch,
-    ) -> Result<bool, Refused> {
+    fn reuse(&mut self, call: u32, key: &str, written: Written<'_>, batch: &mut Batch) -> Result<bool, Refused> {
         let Some(Reusable { agent, value }) = self.reusable.answer(&self.state, call, key).cloned() else {
             return Ok(false);
         };
-        let placeholder = Payload::text(String::new());
-        let Ok((spec, _)) = read_options(&self.state.spec, placeholder, prompt, options, phase) else {
+        let Ok((spec, _)) = read_options(&self.state.spec, written, &mut self.accepted_schemas) else {
             return Ok(false);
         };
         let event = Event::AgentReused {
@@ -293,22 +300,16 @@ impl Run {
     }
 
     /// The spec of a call that may be accepted, or why it throws and whether a limit is the reason.
-    fn read_call(
-        &mut self,
-        prompt: String,
-        options: Option<&str>,
-        phase: Option<String>,
-    ) -> Result<(AgentSpec, Vec<String>), (CallRefusal, bool)> {
-        let placeholder = Payload::text(String::new());
+    fn read_call(&mut self, written: Written<'_>) -> Result<(AgentSpec, Vec<String>), (CallRefusal, bool)> {
         let (mut spec, warnings) =
-            read_options(&self.state.spec, placeholder, &prompt, options, phase).map_err(|refusal| (refusal, false))?;
+            read_options(&self.state.spec, written, &mut self.accepted_schemas).map_err(|refusal| (refusal, false))?;
         if let Some(message) = self.state.budget.exhausted() {
             return Err((CallRefusal { name: "Error", message }, true));
         }
         if self.state.cap_reached() {
             return Err((cap_refusal(self.state.spec.limits.agents_max), true));
         }
-        spec.prompt = externalise(Payload::text(prompt), &mut self.large_texts);
+        spec.prompt = externalise(Payload::text(written.prompt), &mut self.large_texts);
         spec.schema = spec.schema.map(|schema| externalise(schema, &mut self.large_texts));
         Ok((spec, warnings))
     }

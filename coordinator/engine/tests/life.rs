@@ -127,6 +127,8 @@ fn c23_what_cannot_be_meant_throws() {
         r#"{"runner":"magic"}"#,
         r#"{"model":5}"#,
         r#"{"schema":"text"}"#,
+        r#"{"schema":{"type":"strng"}}"#,
+        r#"{"schema":{"type":"object","required":["a"],"additionalProperties":false}}"#,
         r#"{"tools":"Bash"}"#,
         r#"{"stallMs":"x"}"#,
     ] {
