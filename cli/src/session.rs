@@ -156,7 +156,9 @@ impl Session {
 /// The command that continues a run, for a person who may have named a store.
 #[must_use]
 pub fn resume_command(global: &Global, run: &RunId) -> String {
-    match &global.store {
+    // A store that the environment names is named for the next command too.
+    let from_environment = std::env::var_os("SKEIN_STORE");
+    match global.store.as_ref().filter(|store| Some(store.as_os_str()) != from_environment.as_deref()) {
         Some(store) => format!("skein resume {run} --store {}", shell_words::quote(&store.to_string_lossy())),
         None => format!("skein resume {run}"),
     }

@@ -8,7 +8,9 @@ use skein_common::view::RunView;
 use skein_coordinator::{Clock as _, LoadError, RUNS_TABLE, StoredRun, SystemClock, load_run, load_text};
 use skein_engine::run_view;
 
+use crate::args::Global;
 use crate::exit::usage;
+use crate::session::resume_command;
 
 /// A run from its journal.
 ///
@@ -61,6 +63,13 @@ async fn derive_interrupted(ports: &Ports, view: &mut RunView, last_at_ms: i64) 
     view.elapsed_ms = u64::try_from(last_at_ms.saturating_sub(view.started_at_ms)).unwrap_or(0);
     view.continue_with = Some(format!("skein resume {}", view.run));
     Ok(())
+}
+
+/// The command that continues an interrupted run, with the store that the person named.
+#[must_use]
+pub fn with_store(global: &Global, mut view: RunView) -> RunView {
+    view.continue_with = view.continue_with.map(|_| resume_command(global, &view.run));
+    view
 }
 
 /// All runs of the index, newest first, without results.

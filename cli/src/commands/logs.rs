@@ -26,9 +26,13 @@ pub async fn logs(global: &Global, args: RunName) -> anyhow::Result<Code> {
     Ok(Code::Completed)
 }
 
-/// The line that an event is in a log, safe for a terminal.
+/// The line that an event is for somebody who watches, safe for a terminal. What went down with us starts again
+/// without a word: the person knows of the interruption.
 #[must_use]
 pub fn line_of(event: &Event) -> Option<String> {
+    if matches!(event, Event::AttemptEnded { ours: true, .. }) {
+        return None;
+    }
     text_of(event).map(|text| printable(&text))
 }
 

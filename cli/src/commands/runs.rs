@@ -14,6 +14,7 @@ use skein_common::view::RunView;
 pub async fn runs(global: &Global, args: RunsArgs) -> anyhow::Result<Code> {
     let store = existing_store(global)?;
     let views = stored::list(&store.ports(), args.limit).await?;
+    let views: Vec<RunView> = views.into_iter().map(|view| stored::with_store(global, view)).collect();
     if global.json {
         output::json(&views)?;
         return Ok(Code::Completed);

@@ -13,7 +13,7 @@ use skein_coordinator::load_text;
 /// There is no such run, or it cannot be read.
 pub async fn show(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let store = existing_store(global)?;
-    let view = stored::view(&store.ports(), &args.run).await?;
+    let view = stored::with_store(global, stored::view(&store.ports(), &args.run).await?);
     if global.json {
         output::json(&view)?;
     } else {
@@ -28,7 +28,7 @@ pub async fn show(global: &Global, args: RunName) -> anyhow::Result<Code> {
 /// There is no such run, or it has not ended.
 pub async fn result(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let store = existing_store(global)?;
-    let view = stored::view(&store.ports(), &args.run).await?;
+    let view = stored::with_store(global, stored::view(&store.ports(), &args.run).await?);
     match (&view.result, view.status) {
         (Some(result), RunStatus::Completed) if global.json => output::line(result.get()),
         (Some(result), RunStatus::Completed) => output::line(&report::shown_result(result.get())),
