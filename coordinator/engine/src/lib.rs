@@ -6,6 +6,7 @@
 
 mod agent;
 mod budget;
+mod calls;
 mod command;
 pub mod compat;
 mod divergence;

@@ -209,7 +209,7 @@ impl RunState {
                 self.log_bytes = self.log_bytes.saturating_add(text.len() as u64);
             }
             Event::LogLine { from_engine: true, .. } => {
-                self.logs_are_cut |= self.stage == Stage::Running && self.log_bytes >= crate::run::LOG_BYTES_MAX;
+                self.logs_are_cut |= self.stage == Stage::Running && self.log_bytes >= crate::calls::LOG_BYTES_MAX;
             }
             Event::PhaseEntered { title } => {
                 self.counts.phases += 1;
