@@ -54,7 +54,7 @@ impl Coordinator {
         tracing::info!(durability = config.ports.journal.durability(), "journal");
         let context = DriverContext {
             ports: config.ports.clone(),
-            hosts: config.hosts,
+            hosts: Arc::new(config.hosts),
             host_limits: config.host_limits,
             clock: clock.clone(),
             replaces_lost_hosts: true,

@@ -4,6 +4,7 @@
 //! watchers together; the engine below decides.
 
 pub mod actors;
+pub mod attempts;
 mod bootstrap;
 mod clock;
 pub mod driver;

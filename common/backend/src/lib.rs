@@ -1,6 +1,8 @@
-//! Adapters of the ports: `embedded` for one machine; and `conformance`, the suite that every backend passes.
+//! Adapters of the ports: `embedded` for one machine; `conformance`, the suite that every backend passes; `faulty`,
+//! which makes any of them as bad as its contracts allow.
 //!
 //! A backend carries bytes and ids and never reads an event.
 
 pub mod conformance;
 pub mod embedded;
+pub mod faulty;

@@ -5,7 +5,10 @@
 //! that batch; if the append fails they are thrown away (the driver ends) and rebuilt from the journal.
 
 mod recovery;
+mod script;
 mod step;
+
+pub use script::{Script, Scripts};
 
 use crate::clock::Clock;
 use crate::journal::LoadError;
@@ -13,7 +16,7 @@ use async_trait::async_trait;
 use skein_common::ports::{BlobError, JournalError, Ports};
 use skein_common::{Digest, Epoch, RunId};
 use skein_engine::{Effect, Event, JournalSettlement, RecordError, Refused, Run, RunState};
-use skein_script::{HostLimits, HostPool, ScriptHost};
+use skein_script::HostLimits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -61,7 +64,7 @@ pub struct Journalled {
 #[derive(Clone)]
 pub struct DriverContext {
     pub ports: Ports,
-    pub hosts: HostPool,
+    pub hosts: Arc<dyn Scripts>,
     pub host_limits: HostLimits,
     pub clock: Arc<dyn Clock>,
     /// A host that went away is replaced by a replay into a fresh one; off for the last incarnation, whose end it is.
@@ -81,7 +84,7 @@ pub struct Driver {
     context: DriverContext,
     run: Run,
     /// `None` before the script is loaded and after it ended.
-    host: Option<ScriptHost>,
+    host: Option<Box<dyn Script>>,
     /// Records in the journal.
     records: u64,
     batches: u64,

@@ -24,4 +24,6 @@ mod writer;
 mod tests;
 
 pub use open_error::OpenError;
+#[cfg(test)]
+pub(crate) use store::Settings;
 pub use store::Store;

@@ -34,7 +34,7 @@ pub struct Store {
 
 /// What tests set and users do not.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// Refuses to let the database grow beyond so many pages, as a full disk does.
     pub pages_max: Option<u32>,
 }
@@ -45,7 +45,7 @@ impl Store {
         Store::open_with(dir, Settings::default())
     }
 
-    pub(super) fn open_with(dir: &Path, settings: Settings) -> Result<Store, OpenError> {
+    pub(crate) fn open_with(dir: &Path, settings: Settings) -> Result<Store, OpenError> {
         let refuse = |error: io::Error| OpenError::from_io(dir, &error);
         create_private_dir(dir).map_err(refuse)?;
         refuse_network(dir)?;

@@ -1,0 +1,165 @@
+//! Attempts: which may run, who runs them, and who is lost. Pure: time and chance come in as arguments.
+//!
+//! | attempt | claim | heartbeat | result | deadline passes |
+//! |---|---|---|---|---|
+//! | unknown | gone | gone | dropped, counted | - |
+//! | expected | go, claimed | gone | dropped, counted | rejected, or lost when later ones were claimed |
+//! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
+
+use skein_common::agent::Cause;
+use skein_common::config::CoordinatorSettings;
+use skein_common::wire::{AttemptRef, AttemptReport, Claim, ClaimAnswer, Heartbeat, HeartbeatAnswer};
+use skein_common::{AttemptToken, Epoch, RunId, WorkerId};
+use skein_engine::Command;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// An attempt that is journalled and not over.
+#[derive(Debug)]
+struct Expected {
+    pool: String,
+    /// Counts the attempts of this process, so that first dispatched can be told from later.
+    order: u64,
+    since: Instant,
+    claimed: Option<Claimed>,
+}
+
+#[derive(Debug)]
+struct Claimed {
+    worker: WorkerId,
+    token: AttemptToken,
+    deadline: Instant,
+}
+
+/// The attempts of all runs of one coordinator.
+#[derive(Debug)]
+pub struct Attempts {
+    settings: CoordinatorSettings,
+    epochs: BTreeMap<RunId, Epoch>,
+    attempts: BTreeMap<AttemptRef, Expected>,
+    expected_total: u64,
+    /// The newest attempt that was claimed in each pool. Tasks are delivered in order, so an older one that nobody
+    /// claimed for long went down with a worker; a pool that is not here is served by nobody.
+    newest_claimed: BTreeMap<String, u64>,
+    /// Answers that matched no attempt: late, doubled or false (invariant 3).
+    stale_answers: u64,
+}
+
+impl Attempts {
+    #[must_use]
+    pub fn new(settings: CoordinatorSettings) -> Attempts {
+        Attempts {
+            settings,
+            epochs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            expected_total: 0,
+            newest_claimed: BTreeMap::new(),
+            stale_answers: 0,
+        }
+    }
+
+    /// A run has an owner here; gives the attempts of it that somebody answers for.
+    pub fn register(&mut self, run: &RunId, epoch: Epoch) -> Vec<AttemptRef> {
+        // What nobody claimed is dispatched anew by the successor, under its own attempt number.
+        self.attempts.retain(|attempt, expected| attempt.run != *run || expected.claimed.is_some());
+        self.epochs.insert(run.clone(), epoch);
+        self.attempts.keys().filter(|attempt| attempt.run == *run).cloned().collect()
+    }
+
+    /// The run is not here any more.
+    pub fn forget_run(&mut self, run: &RunId) {
+        self.epochs.remove(run);
+        self.attempts.retain(|attempt, _| attempt.run != *run);
+    }
+
+    /// The attempt is journalled: a worker may claim it from now on.
+    pub fn expect(&mut self, attempt: AttemptRef, pool: String, now: Instant) {
+        self.expected_total += 1;
+        let order = self.expected_total;
+        self.attempts.insert(attempt, Expected { pool, order, since: now, claimed: None });
+    }
+
+    /// The attempt needs no further answer to its worker.
+    pub fn forget(&mut self, attempt: &AttemptRef) {
+        self.attempts.remove(attempt);
+    }
+
+    /// A worker asks whether an attempt may start; `token` is what it gets for its later messages.
+    pub fn claim(&mut self, claim: &Claim, token: AttemptToken, now: Instant) -> ClaimAnswer {
+        let deadline = self.deadline(now);
+        let Some(epoch) = self.epochs.get(&claim.attempt.run).copied() else { return ClaimAnswer::Gone };
+        let Some(expected) = self.attempts.get_mut(&claim.attempt) else { return ClaimAnswer::Gone };
+        let token = match &expected.claimed {
+            Some(claimed) if claimed.worker == claim.worker => claimed.token,
+            Some(_) => return ClaimAnswer::Gone,
+            None => token,
+        };
+        expected.claimed = Some(Claimed { worker: claim.worker.clone(), token, deadline });
+        let newest = self.newest_claimed.entry(expected.pool.clone()).or_default();
+        *newest = expected.order.max(*newest);
+        ClaimAnswer::Go { token, epoch, deadline_ms: self.settings.attempt_deadline_ms }
+    }
+
+    /// A worker says what it runs.
+    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Instant) -> HeartbeatAnswer {
+        let deadline = self.deadline(now);
+        let mut answer = HeartbeatAnswer::default();
+        for running in &beat.attempts {
+            let claimed = self.attempts.get_mut(&running.attempt).and_then(|expected| expected.claimed.as_mut());
+            match claimed.filter(|claimed| claimed.token == running.token) {
+                Some(claimed) => {
+                    claimed.deadline = deadline;
+                    answer.extended.push(running.attempt.clone());
+                }
+                None => answer.gone.push(running.attempt.clone()),
+            }
+        }
+        answer
+    }
+
+    /// Whether the report comes from the worker that was told to start this attempt.
+    pub fn accepts(&mut self, report: &AttemptReport) -> bool {
+        // It stays expected until its run has journalled it: should the run's actor die before, its successor is told
+        // of the attempt, and gets the result again.
+        let claimed = self.attempts.get(&report.attempt).and_then(|expected| expected.claimed.as_ref());
+        if claimed.is_some_and(|claimed| claimed.token == report.token) {
+            return true;
+        }
+        self.stale_answers += 1;
+        tracing::debug!(run_id = %report.attempt.run, agent = report.attempt.agent, "stale result dropped");
+        false
+    }
+
+    /// What runs have to be told of attempts that nobody answers for: their worker fell silent, or no worker ever took
+    /// them. Who has told a run forgets the attempt.
+    #[must_use]
+    pub fn verdicts(&self, now: Instant) -> Vec<(AttemptRef, Command)> {
+        let all = self.attempts.iter();
+        all.filter_map(|(attempt, expected)| Some((attempt.clone(), self.verdict(attempt, expected, now)?))).collect()
+    }
+
+    fn verdict(&self, attempt: &AttemptRef, expected: &Expected, now: Instant) -> Option<Command> {
+        let AttemptRef { agent, attempt, .. } = *attempt;
+        if let Some(claimed) = &expected.claimed {
+            return (claimed.deadline <= now).then_some(Command::Lose { agent, attempt, ours: false });
+        }
+        if now.duration_since(expected.since) < Duration::from_millis(self.settings.claim_wait_ms) {
+            return None;
+        }
+        match self.newest_claimed.get(&expected.pool) {
+            None => Some(Command::Reject {
+                agent,
+                attempt,
+                cause: Cause::Failed,
+                detail: String::from("no_worker"),
+                message: format!("no worker serves pool {}", expected.pool),
+            }),
+            Some(newest) if *newest > expected.order => Some(Command::Lose { agent, attempt, ours: true }),
+            Some(_) => None,
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Instant {
+        now + Duration::from_millis(self.settings.attempt_deadline_ms)
+    }
+}
