@@ -47,7 +47,7 @@ fn names(value: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_global_is_declared_and_every_declaration_is_a_global() {
+fn c07_every_global_is_declared_and_every_declaration_is_a_global() {
     let mut globals = names(&run("return Object.getOwnPropertyNames(globalThis)")["result"]);
     globals.retain(|name| !LANGUAGE.split_whitespace().any(|known| known == name));
     assert_eq!(globals, declared(&declarations()));
@@ -72,7 +72,7 @@ fn the_members_of_our_objects_are_the_declared_ones() {
 }
 
 #[test]
-fn the_options_of_agent_are_the_declared_ones() {
+fn c23_the_options_of_agent_are_the_declared_ones() {
     let view = run("return agent('x', { unheard: 1 })");
     let warning = view["warnings"][0].as_str().expect("a warning");
     let (_, known) = warning.split_once("known are ").expect("the list of options");
