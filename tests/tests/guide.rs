@@ -1,5 +1,5 @@
 //! Every code block of `docs/workflows.md`, checked and run.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
 use serde_json::Value;
 use skein_tests::{Skein, project_dir};

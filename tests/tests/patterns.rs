@@ -1,5 +1,4 @@
 //! The examples of patterns, each on files whose right answer is known.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::{Value, json};
 use skein_tests::{Skein, project_dir};
