@@ -139,6 +139,9 @@ fn json_depth(text: &str) -> usize {
 
 fn read_command(args: &RunArgs) -> anyhow::Result<Option<Vec<String>>> {
     let Some(text) = &args.command else { return Ok(None) };
+    if args.runner.is_some_and(|runner| RunnerKind::from(runner) != RunnerKind::Command) {
+        return Err(usage("--command goes with --runner command, which it implies when --runner is left out"));
+    }
     let words = shell_words::split(text).map_err(|error| usage(format!("--command: {error}")))?;
     if words.is_empty() {
         return Err(usage("--command is empty: give a program, such as --command 'sh review.sh'"));

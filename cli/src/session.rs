@@ -205,11 +205,20 @@ pub fn this_program() -> anyhow::Result<PathBuf> {
 /// There is none, or it cannot be read.
 pub fn existing_store(global: &Global) -> anyhow::Result<Store> {
     let dir = store_dir(global.store.as_ref())?;
-    Store::open_existing(&dir).map_err(|error| match error {
-        skein_backend::embedded::OpenError::NotFound { .. } => usage(format!(
-            "there are no runs in {}: start one with `skein run`, or name a store with --store",
-            dir.display()
-        )),
-        other => other.into(),
+    store_if_any(global)?.ok_or_else(|| {
+        let dir = dir.display();
+        usage(format!("there are no runs in {dir}: start one with `skein run`, or name a store with --store"))
     })
+}
+
+/// The same for a reader to whom no store is as good as an empty one.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn store_if_any(global: &Global) -> anyhow::Result<Option<Store>> {
+    match Store::open_existing(&store_dir(global.store.as_ref())?) {
+        Ok(store) => Ok(Some(store)),
+        Err(skein_backend::embedded::OpenError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

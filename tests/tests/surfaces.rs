@@ -189,3 +189,11 @@ fn every_command_has_help_with_an_example_and_shells_can_complete() {
     let script = skein.run(["completions", "bash"]).stdout;
     assert!(script.contains("--max-agents") && script.contains("resume"), "{script}");
 }
+
+#[test]
+fn a_store_without_runs_lists_none() {
+    let skein = Skein::new();
+    assert_eq!(skein.run(["runs", "--json"]).json(), json!([]));
+    let ended = skein.run(["run", "w.js", "--yes", "--runner", "simulated", "--command", "echo"]);
+    assert_eq!(ended.code, Some(2), "a flag that would be ignored is refused: {}", ended.stderr);
+}

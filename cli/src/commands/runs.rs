@@ -3,7 +3,7 @@
 use crate::args::{Global, RunsArgs};
 use crate::exit::Code;
 use crate::output::{self, printable, short_time};
-use crate::session::existing_store;
+use crate::session::store_if_any;
 use crate::stored;
 use skein_common::view::RunView;
 
@@ -12,8 +12,10 @@ use skein_common::view::RunView;
 /// # Errors
 /// The store cannot be read.
 pub async fn runs(global: &Global, args: RunsArgs) -> anyhow::Result<Code> {
-    let store = existing_store(global)?;
-    let views = stored::list(&store.ports(), args.limit).await?;
+    let views = match store_if_any(global)? {
+        Some(store) => stored::list(&store.ports(), args.limit).await?,
+        None => Vec::new(),
+    };
     let views: Vec<RunView> = views.into_iter().map(|view| stored::with_store(global, view)).collect();
     if global.json {
         output::json(&views)?;

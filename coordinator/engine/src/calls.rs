@@ -24,6 +24,12 @@ const SLOT_MESSAGE_BYTES_MAX: usize = 2 * 1024;
 const SLOTS_FAILED_MAX: u32 = 10_000;
 const SCRIPT_WARNINGS_MAX: u32 = 1_000;
 
+/// A run of more agents or more projected tokens is worth a word (L6).
+const LARGE_AGENTS: u64 = 25;
+const LARGE_TOKENS: u64 = 1_500_000;
+/// Said once; the state knows it by this text.
+pub(crate) const LARGE_WORKFLOW: &str = "large workflow: more than 25 agents or 1.5 M tokens";
+
 /// What a person reads who has no model (A1).
 const NO_MODEL: &str = "no model is configured: give the agent a type whose definition has a command, \
      or start the run with --runner command --command 'PROG ARG…' or --runner simulated";
@@ -169,6 +175,7 @@ impl Run {
         if let Some(title) = spec.phase.clone() {
             self.warn_of_undeclared(&title, batch)?;
         }
+        self.warn_of_size(batch)?;
         let needs_model = matches!(spec.runner, RunnerKind::Llm | RunnerKind::Cli);
         let agent = AgentNumber::try_from(self.state.agents.len() + 1).unwrap_or(AgentNumber::MAX);
         self.record(Event::AgentQueued { call, agent, key, spec: Box::new(spec) }, batch)?;
@@ -177,6 +184,18 @@ impl Run {
             return self.end(RunStatus::Failed, Some(error), batch);
         }
         Ok(())
+    }
+
+    /// One warning for a run that turns out large, never a stop (L6).
+    fn warn_of_size(&mut self, batch: &mut Batch) -> Result<(), Refused> {
+        let before = self.state.agents.len() as u64;
+        let ended = before.saturating_sub(u64::from(self.state.open_agents)).max(1);
+        let agents = before + 1;
+        let projected = (self.state.usage.total() / ended).saturating_mul(agents);
+        if (agents <= LARGE_AGENTS && projected <= LARGE_TOKENS) || self.state.is_large {
+            return Ok(());
+        }
+        self.record(Event::Warned { text: LARGE_WORKFLOW.to_owned(), from_script: false }, batch)
     }
 
     pub(crate) fn refuse(

@@ -31,6 +31,8 @@ const KNOWN: [&str; 17] = [
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 /// Names that people read are cut here, names that must match something are refused beyond it: they stand in events.
 const NAME_CHARS_MAX: usize = 200;
+/// A label is kept as it was given, as far as an event can hold it (C24).
+const LABEL_CHARS_MAX: usize = 2_000;
 /// Lists of tools, as JSON.
 const TOOLS_BYTES_MAX: usize = 32 * 1024;
 /// The default label: so many characters of the prompt (C24).
@@ -73,7 +75,9 @@ pub fn read_options(
     let definition = reader.definition(run)?;
     let runner = reader.runner(run, definition)?;
     let spec = AgentSpec {
-        label: reader.text("label").map_or_else(|| default_label(prompt), |label| clip_name(&label)),
+        label: reader
+            .text("label")
+            .map_or_else(|| default_label(prompt), |label| label.chars().take(LABEL_CHARS_MAX).collect()),
         phase: reader.text("phase").or(phase.map(str::to_owned)).map(|title| clip_name(&title)),
         runner,
         schema: reader.schema(accepted)?,

@@ -87,6 +87,8 @@ pub struct RunState {
     pub log_bytes: u64,
     /// The marker line that says so was written.
     pub logs_are_cut: bool,
+    /// The warning that it is large was given.
+    pub is_large: bool,
     pub failures: Vec<String>,
     pub failures_total: u32,
     pub warnings: Vec<String>,
@@ -129,6 +131,7 @@ impl RunState {
             counts: Counts::default(),
             log_bytes: 0,
             logs_are_cut: false,
+            is_large: false,
             failures: Vec::new(),
             failures_total: 0,
             warnings: Vec::new(),
@@ -202,6 +205,7 @@ impl RunState {
             }
             Event::Warned { text, from_script } => {
                 self.counts.warnings += u32::from(*from_script);
+                self.is_large |= !from_script && text == crate::calls::LARGE_WORKFLOW;
                 self.keep_warning(text);
             }
             Event::LogLine { text, from_engine: false } => {

@@ -306,3 +306,18 @@ fn a_stale_epoch_is_refused() {
 fn run_id() -> skein_common::RunId {
     "wf_00000000000000000000000000".parse().expect("an id")
 }
+
+#[test]
+fn l06_a_large_run_gets_one_warning_and_goes_on() {
+    let mut driven = Driven::started(spec());
+    driven.call_many(25);
+    assert!(driven.run.state().warnings.is_empty());
+    driven.call_many(200);
+    let is_large = |text: &&String| text.starts_with("large workflow");
+    assert_eq!(driven.run.state().warnings.iter().filter(is_large).count(), 1);
+    let mut costly = Driven::started(spec());
+    costly.call_many(2);
+    costly.finish(1, 900_000).expect("accepted");
+    costly.call("p", None);
+    assert_eq!(costly.run.state().warnings.iter().filter(is_large).count(), 1, "by projected tokens");
+}

@@ -14,8 +14,16 @@ use super::{PRELUDE_NAME, agent, console, dates, locale, own_function, shared, s
 
 const PRELUDE: &str = include_str!("prelude.js");
 /// Timing of the collector, shared memory, the machine's time zone and locale.
-const REMOVED: [&str; 7] =
-    ["WeakRef", "FinalizationRegistry", "SharedArrayBuffer", "Atomics", "Temporal", "Intl", "queueMicrotask"];
+const REMOVED: [&str; 8] = [
+    "WeakRef",
+    "FinalizationRegistry",
+    "SharedArrayBuffer",
+    "Atomics",
+    "Temporal",
+    "Intl",
+    "queueMicrotask",
+    "TypedArray",
+];
 
 type Native = fn(&JsValue, &[JsValue], &mut Context) -> JsResult<JsValue>;
 
