@@ -42,7 +42,7 @@ fn in_every_world_a_run_comes_to_what_it_comes_to_without_faults() {
             let options = Options::rough(seed, None);
             let told =
                 simulate(options).await.unwrap_or_else(|broken| panic!("seed {seed}, {}: {broken}", options.model));
-            assert_eq!(told.ended, faultless[options.model], "seed {seed}, {}", options.model);
+            assert_eq!(told.ended, faultless[options.model], "seed {seed}, {}: {:#?}", options.model, told.setbacks());
             incarnations += told.incarnations;
         }
         println!("seeds {:?}: {incarnations} incarnations", seeds());

@@ -22,7 +22,7 @@ use script::Models;
 use skein_common::ports::Journal;
 use skein_common::run::{RunLimits, RunStatus};
 use skein_common::{Payload, RunId};
-use skein_engine::{Event, Run, RunError, Stage, encode_records};
+use skein_engine::{Event, Run, RunError, Stage, TaskEnd, encode_records};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,6 +65,19 @@ pub struct Told {
     pub events: Vec<(i64, Event)>,
     /// What was stored, large texts among it.
     memory: Arc<Memory>,
+}
+
+impl Told {
+    /// The events that say what went wrong.
+    #[must_use]
+    pub fn setbacks(&self) -> Vec<&(i64, Event)> {
+        let is_setback = |(_, event): &&(i64, Event)| match event {
+            Event::EpochBegan { .. } | Event::AttemptEnded { .. } => true,
+            Event::TaskEnded { end, .. } => matches!(end, TaskEnd::Null { .. }),
+            _ => false,
+        };
+        self.events.iter().filter(is_setback).collect()
+    }
 }
 
 /// Simulates one run.

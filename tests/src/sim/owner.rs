@@ -146,7 +146,9 @@ impl Owner {
             }
             for (delivery, attempt) in deliveries {
                 let _done = results.done(delivery).now_or_never();
-                self.world.borrow_mut().attempts.forget(&attempt);
+                let mut world = self.world.borrow_mut();
+                let now = world.now();
+                world.attempts.forget(&attempt, now);
             }
         }
     }

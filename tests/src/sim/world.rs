@@ -107,6 +107,8 @@ pub(super) struct World {
     executions: BTreeMap<u64, Execution>,
     executions_total: u64,
     taken_on: BTreeSet<(u64, AttemptRef)>,
+    /// The newest life in which a worker claimed something.
+    claimed_in: Option<u64>,
     concurrency: u32,
     base: Instant,
 }
@@ -145,6 +147,7 @@ impl World {
             executions: BTreeMap::new(),
             executions_total: 0,
             taken_on: BTreeSet::new(),
+            claimed_in: None,
             concurrency: limits.0,
             base: Instant::now(),
         };
@@ -238,21 +241,29 @@ impl World {
     }
 
     fn claim(&mut self, worker: u64, attempt: AttemptRef) {
+        let tried = (attempt.agent, attempt.attempt);
+        let spared = self.watch.silenced.iter().any(|(agent, _)| *agent == attempt.agent);
+        // An owner that no worker ever claimed from takes its pool for one that nobody serves.
+        let is_known = self.claimed_in == Some(self.life);
+        let bad_luck = if self.is_rough && !spared && is_known && self.random.happens(50) {
+            self.random.below(3)
+        } else {
+            u64::MAX
+        };
+        if bad_luck < 3 {
+            self.watch.silenced.insert(tried);
+        }
+        if bad_luck == 0 {
+            return; // The request was lost, and the worker dropped the task.
+        }
         let claim = Claim { attempt: attempt.clone(), worker: worker_id(worker) };
         let (token, now) = (AttemptToken(self.random.bits()), self.now());
         let ClaimAnswer::Go { token, .. } = self.attempts.claim(&claim, token, now) else { return };
-        if self.executions.values().any(|known| known.token == token) {
-            return; // A second delivery of what this worker carries out.
+        self.claimed_in = Some(self.life);
+        if bad_luck == 1 || self.executions.values().any(|known| known.token == token) {
+            return; // The answer was lost, or this worker carries it out already.
         }
-        let tried = (attempt.agent, attempt.attempt);
-        let spared = self.watch.silenced.iter().any(|(agent, _)| *agent == attempt.agent);
-        let unlucky = self.is_rough && !spared && self.random.happens(40);
-        if unlucky {
-            self.watch.silenced.insert(tried);
-            if self.random.happens(300) {
-                return; // The answer was lost, and the worker dropped the task.
-            }
-        }
+        let unlucky = bad_luck == 2;
         self.executions_total += 1;
         let number = self.executions_total;
         self.watch.carried_out.insert(number, tried);
@@ -348,8 +359,9 @@ impl World {
     }
 
     fn look(&mut self) {
-        for (attempt, command) in self.attempts.verdicts(self.now()) {
-            self.attempts.forget(&attempt);
+        let now = self.now();
+        for (attempt, command) in self.attempts.verdicts(now) {
+            self.attempts.forget(&attempt, now);
             self.inbox.push(Item { delivery: None, command });
         }
         self.after(HEARTBEAT_MS, Happening::Look);
@@ -357,7 +369,8 @@ impl World {
 
     /// The owner ends an attempt; the message may be lost, and then the next heartbeat ends it.
     pub fn cancel(&mut self, attempt: AttemptRef) {
-        self.attempts.forget(&attempt);
+        let now = self.now();
+        self.attempts.forget(&attempt, now);
         for known in self.executions.values_mut().filter(|known| known.attempt == attempt) {
             known.cancelled = true;
         }
