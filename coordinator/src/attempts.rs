@@ -3,7 +3,7 @@
 //! | attempt | claim | heartbeat | result | deadline passes |
 //! |---|---|---|---|---|
 //! | unknown | gone | gone | dropped, counted | - |
-//! | expected | go, claimed | gone | dropped, counted | rejected, or lost when later ones were claimed |
+//! | expected | go, claimed | gone | dropped, counted | rejected; lost when later ones were claimed or all is quiet |
 //! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
 
 use skein_common::agent::Cause;
@@ -11,7 +11,7 @@ use skein_common::config::CoordinatorSettings;
 use skein_common::wire::{AttemptRef, AttemptReport, Claim, ClaimAnswer, Heartbeat, HeartbeatAnswer};
 use skein_common::{AttemptToken, Epoch, RunId, WorkerId};
 use skein_engine::Command;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// An attempt that is journalled and not over.
@@ -31,6 +31,17 @@ struct Claimed {
     deadline: Instant,
 }
 
+/// What is known of the workers of a pool.
+#[derive(Debug, Clone, Copy)]
+struct Served {
+    /// The newest attempt that was claimed. Tasks are delivered in order, so an older one that nobody claimed for long
+    /// went down with a worker.
+    newest: u64,
+    /// When the last attempt was claimed or over. Where nothing runs and nobody claims for long, the task is with
+    /// nobody: its claim was lost, and the worker has dropped it.
+    active_at: Instant,
+}
+
 /// The attempts of all runs of one coordinator.
 #[derive(Debug)]
 pub struct Attempts {
@@ -38,9 +49,8 @@ pub struct Attempts {
     epochs: BTreeMap<RunId, Epoch>,
     attempts: BTreeMap<AttemptRef, Expected>,
     expected_total: u64,
-    /// The newest attempt that was claimed in each pool. Tasks are delivered in order, so an older one that nobody
-    /// claimed for long went down with a worker; a pool that is not here is served by nobody.
-    newest_claimed: BTreeMap<String, u64>,
+    /// A pool that is not here is served by nobody.
+    served: BTreeMap<String, Served>,
     /// Answers that matched no attempt: late, doubled or false (invariant 3).
     stale_answers: u64,
 }
@@ -53,7 +63,7 @@ impl Attempts {
             epochs: BTreeMap::new(),
             attempts: BTreeMap::new(),
             expected_total: 0,
-            newest_claimed: BTreeMap::new(),
+            served: BTreeMap::new(),
             stale_answers: 0,
         }
     }
@@ -80,8 +90,11 @@ impl Attempts {
     }
 
     /// The attempt needs no further answer to its worker.
-    pub fn forget(&mut self, attempt: &AttemptRef) {
-        self.attempts.remove(attempt);
+    pub fn forget(&mut self, attempt: &AttemptRef, now: Instant) {
+        let Some(Expected { pool, claimed: Some(_), .. }) = self.attempts.remove(attempt) else { return };
+        if let Some(served) = self.served.get_mut(&pool) {
+            served.active_at = now;
+        }
     }
 
     /// A worker asks whether an attempt may start; `token` is what it gets for its later messages.
@@ -95,8 +108,8 @@ impl Attempts {
             None => token,
         };
         expected.claimed = Some(Claimed { worker: claim.worker.clone(), token, deadline });
-        let newest = self.newest_claimed.entry(expected.pool.clone()).or_default();
-        *newest = expected.order.max(*newest);
+        let newest = self.served.get(&expected.pool).map_or(0, |served| served.newest).max(expected.order);
+        self.served.insert(expected.pool.clone(), Served { newest, active_at: now });
         ClaimAnswer::Go { token, epoch, deadline_ms: self.settings.attempt_deadline_ms }
     }
 
@@ -134,19 +147,25 @@ impl Attempts {
     /// them. Who has told a run forgets the attempt.
     #[must_use]
     pub fn verdicts(&self, now: Instant) -> Vec<(AttemptRef, Command)> {
-        let all = self.attempts.iter();
-        all.filter_map(|(attempt, expected)| Some((attempt.clone(), self.verdict(attempt, expected, now)?))).collect()
+        let busy: BTreeSet<&str> =
+            self.attempts.values().filter(|known| known.claimed.is_some()).map(|known| known.pool.as_str()).collect();
+        let verdict = |attempt: &AttemptRef, expected: &Expected| {
+            let is_busy = busy.contains(expected.pool.as_str());
+            Some((attempt.clone(), self.verdict(attempt, expected, is_busy, now)?))
+        };
+        self.attempts.iter().filter_map(|(attempt, expected)| verdict(attempt, expected)).collect()
     }
 
-    fn verdict(&self, attempt: &AttemptRef, expected: &Expected, now: Instant) -> Option<Command> {
+    fn verdict(&self, attempt: &AttemptRef, expected: &Expected, is_busy: bool, now: Instant) -> Option<Command> {
         let AttemptRef { agent, attempt, .. } = *attempt;
         if let Some(claimed) = &expected.claimed {
             return (claimed.deadline <= now).then_some(Command::Lose { agent, attempt, ours: false });
         }
-        if now.duration_since(expected.since) < Duration::from_millis(self.settings.claim_wait_ms) {
+        let claim_wait = Duration::from_millis(self.settings.claim_wait_ms);
+        if now.duration_since(expected.since) < claim_wait {
             return None;
         }
-        match self.newest_claimed.get(&expected.pool) {
+        match self.served.get(&expected.pool) {
             None => Some(Command::Reject {
                 agent,
                 attempt,
@@ -154,12 +173,64 @@ impl Attempts {
                 detail: String::from("no_worker"),
                 message: format!("no worker serves pool {}", expected.pool),
             }),
-            Some(newest) if *newest > expected.order => Some(Command::Lose { agent, attempt, ours: true }),
-            Some(_) => None,
+            Some(served) => {
+                let is_quiet = !is_busy && now.duration_since(served.active_at) >= claim_wait;
+                (served.newest > expected.order || is_quiet).then_some(Command::Lose { agent, attempt, ours: true })
+            }
         }
     }
 
     fn deadline(&self, now: Instant) -> Instant {
         now + Duration::from_millis(self.settings.attempt_deadline_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(agent: u32) -> AttemptRef {
+        AttemptRef { run: RunId::from_uuid(uuid::Uuid::nil()), agent, attempt: 1 }
+    }
+
+    fn claim(attempts: &mut Attempts, agent: u32, now: Instant) -> ClaimAnswer {
+        let claim = Claim { attempt: attempt(agent), worker: WorkerId(String::from("worker")) };
+        attempts.claim(&claim, AttemptToken(u64::from(agent)), now)
+    }
+
+    fn two_expected(now: Instant) -> Attempts {
+        let mut attempts = Attempts::new(CoordinatorSettings::default());
+        attempts.register(&attempt(1).run, 1);
+        for agent in [1, 2] {
+            attempts.expect(attempt(agent), String::from("default"), now);
+        }
+        attempts
+    }
+
+    #[test]
+    fn the_newest_attempt_whose_claim_was_lost_does_not_wait_for_ever() {
+        let begun = Instant::now();
+        let wait = Duration::from_millis(CoordinatorSettings::default().claim_wait_ms);
+        let mut attempts = two_expected(begun);
+        assert!(matches!(claim(&mut attempts, 1, begun), ClaimAnswer::Go { .. }));
+        let over = begun + wait * 3;
+        attempts.forget(&attempt(1), over);
+        assert_eq!(attempts.verdicts(over), [], "a worker has a slot for it from now on");
+        let lost = Command::Lose { agent: 2, attempt: 1, ours: true };
+        assert_eq!(attempts.verdicts(over + wait), [(attempt(2), lost)]);
+    }
+
+    #[test]
+    fn an_attempt_that_waits_for_a_slot_is_not_lost() {
+        let begun = Instant::now();
+        let mut attempts = two_expected(begun);
+        claim(&mut attempts, 1, begun);
+        let mut now = begun;
+        for _ in 0..100 {
+            now += Duration::from_secs(5);
+            let running = vec![skein_common::wire::RunningAttempt { attempt: attempt(1), token: AttemptToken(1) }];
+            attempts.heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running }, now);
+            assert_eq!(attempts.verdicts(now), []);
+        }
     }
 }

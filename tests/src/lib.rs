@@ -3,6 +3,7 @@
 
 pub mod fleet;
 pub mod processes;
+pub mod sim;
 pub mod system;
 
 use serde_json::Value;

@@ -110,6 +110,11 @@ impl Link {
         })
     }
 
+    /// Whether the task of this delivery is being carried out here.
+    fn has_begun(&self, delivery: &TaskDelivery) -> bool {
+        decode::<Task>(&delivery.task).is_ok_and(|task| self.serials.contains_key(&task.attempt))
+    }
+
     fn take_on(&mut self, delivery: TaskDelivery, context: &mut Context<Link>) {
         let task: Task = match decode(&delivery.task) {
             Ok(task) => task,
@@ -238,7 +243,14 @@ impl Handler<TasksPulled> for Link {
 
     fn handle(&mut self, message: TasksPulled, context: &mut Context<Link>) {
         if !self.draining {
-            self.backlog.extend(message.deliveries);
+            for delivery in message.deliveries {
+                // Delivered again before it was done: it must not be carried out again when the first one has ended.
+                if self.has_begun(&delivery) {
+                    self.drop_task(delivery.delivery, context);
+                } else if !self.backlog.iter().any(|waiting| waiting.task == delivery.task) {
+                    self.backlog.push_back(delivery);
+                }
+            }
             self.fill_slots(context);
         }
     }

@@ -59,12 +59,13 @@ impl Fleet {
     }
 
     fn lose_the_silent(&mut self) {
-        for (attempt, command) in self.attempts.verdicts(Instant::now()) {
+        let now = Instant::now();
+        for (attempt, command) in self.attempts.verdicts(now) {
             tracing::warn!(run_id = %attempt.run, agent = attempt.agent, attempt = attempt.attempt, "attempt lost");
             let Some(run) = self.runs.get(&attempt.run) else { continue };
             // A run that is busy is told at the next look.
             if run.try_send(Deliver { items: vec![command.into()] }).is_ok() {
-                self.attempts.forget(&attempt);
+                self.attempts.forget(&attempt, now);
             }
         }
     }
@@ -146,7 +147,7 @@ impl Handler<Forget> for Fleet {
 
     fn handle(&mut self, message: Forget, _: &mut Context<Fleet>) {
         for attempt in message.attempts {
-            self.attempts.forget(&attempt);
+            self.attempts.forget(&attempt, Instant::now());
         }
     }
 }

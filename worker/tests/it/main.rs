@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod command;
+mod delivery;
 mod ports;
 mod support;
 mod worker;

@@ -20,7 +20,7 @@ pub type Owner = Box<dyn FnMut(WorkerRequest) -> Option<OwnerAnswer> + Send>;
 
 pub struct World {
     pub state: Mutex<State>,
-    changed: Notify,
+    pub changed: Notify,
     broadcasts: broadcast::Sender<Bytes>,
     owner: Mutex<Owner>,
 }

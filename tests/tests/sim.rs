@@ -1,0 +1,92 @@
+//! The simulation: seeds by the thousand, a crash after every event of every model, and planted bugs it must find.
+#![expect(clippy::expect_used, clippy::panic, reason = "a world in which something does not hold fails the test")]
+
+use skein_tests::sim::{Ended, MODELS, Mutant, Options, simulate, take_over};
+use std::collections::BTreeMap;
+
+/// Seeds in the quick tier; `SKEIN_TEST_SEEDS` sets more.
+const SEEDS: u64 = 1000;
+/// Within so many seeds each mutant must be found.
+const SEEDS_PER_MUTANT: u64 = 200;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(future)
+}
+
+/// `SKEIN_TEST_SEED` begins elsewhere, to see one seed again.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("SKEIN_TEST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SKEIN_TEST_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+/// What each model comes to when nothing goes wrong.
+async fn faultless() -> BTreeMap<&'static str, Ended> {
+    let mut all = BTreeMap::new();
+    for (seed, model) in (0..).zip(MODELS) {
+        let told = simulate(Options { seed, model, is_rough: false, mutant: None }).await;
+        all.insert(model, told.unwrap_or_else(|broken| panic!("{model}: {broken}")).ended);
+    }
+    all
+}
+
+#[test]
+fn in_every_world_a_run_comes_to_what_it_comes_to_without_faults() {
+    block_on(async {
+        let faultless = faultless().await;
+        let mut incarnations = 0;
+        for seed in seeds() {
+            let options = Options::rough(seed, None);
+            let told =
+                simulate(options).await.unwrap_or_else(|broken| panic!("seed {seed}, {}: {broken}", options.model));
+            assert_eq!(told.ended, faultless[options.model], "seed {seed}, {}: {:#?}", options.model, told.setbacks());
+            incarnations += told.incarnations;
+        }
+        println!("seeds {:?}: {incarnations} incarnations", seeds());
+    });
+}
+
+#[test]
+fn after_a_crash_at_any_event_of_any_model_the_next_owner_brings_it_to_the_same_end() {
+    block_on(async {
+        let mut crashes = 0;
+        for (seed, model) in (0..).zip(MODELS) {
+            // Seeds 16 apart differ in the cap.
+            let options = Options { seed: seed + 16, model, is_rough: false, mutant: None };
+            let told = simulate(options).await.unwrap_or_else(|broken| panic!("{model}: {broken}"));
+            for kept in 1..told.events.len() {
+                let again = take_over(options, &told, kept).await;
+                let again = again.unwrap_or_else(|broken| panic!("{model}, {kept} events: {broken}"));
+                assert_eq!(again.ended, told.ended, "{model}, {kept} events");
+                crashes += 1;
+            }
+        }
+        println!("{crashes} crashes");
+    });
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    block_on(async {
+        let faultless = faultless().await;
+        for mutant in Mutant::ALL {
+            let mut found = None;
+            for seed in 0..SEEDS_PER_MUTANT {
+                let options = Options::rough(seed, Some(mutant));
+                match simulate(options).await {
+                    Err(broken) => found = Some((seed, broken)),
+                    Ok(told) if told.ended != faultless[options.model] => {
+                        found = Some((seed, String::from("another end")));
+                    }
+                    Ok(_) => continue,
+                }
+                break;
+            }
+            let (seed, how) = found.unwrap_or_else(|| panic!("{mutant:?} lives after {SEEDS_PER_MUTANT} seeds"));
+            println!("{mutant:?}: seed {seed}: {how}");
+        }
+    });
+}
