@@ -34,7 +34,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a workflow and follow it to its end; prints the result
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Continue an interrupted run where its journal ends
     #[command(after_help = "Example:\n  skein resume wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Resume(RunName),

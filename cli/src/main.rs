@@ -46,7 +46,7 @@ fn become_child_if_asked() {
 async fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
     let global = cli.global;
     match cli.command {
-        Command::Run(args) => commands::run::run(&global, args).await,
+        Command::Run(args) => commands::run::run(&global, *args).await,
         Command::Resume(args) => commands::resume::resume(&global, args).await,
         Command::Check(args) => commands::check::check(&global, args).await,
         Command::Demo(args) => commands::demo::demo(&global, args).await,

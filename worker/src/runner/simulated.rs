@@ -83,16 +83,16 @@ impl Draws {
             return format!("simulated answer {}", &self.hex[..12]);
         };
         let mut state = self.number(0) | 1;
-        let mut text = String::with_capacity(bytes);
+        let mut text = Vec::with_capacity(bytes.next_multiple_of(8));
         while text.len() < bytes {
             // Marsaglia's xorshift: the letters need to be varied, no more.
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            let letters = state.to_le_bytes().map(|byte| char::from(b'a' + byte % 26));
-            text.extend(letters.iter().take(bytes - text.len()));
+            text.extend_from_slice(&state.to_le_bytes().map(|byte| b'a' + (byte & 0x0f)));
         }
-        text
+        text.truncate(bytes);
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// Output is a tenth to three tenths of the whole.
