@@ -109,7 +109,7 @@ pub struct RunArgs {
     /// With --runner command: the program that every agent without a type runs.
     #[arg(long, value_name = "PROG ARG…")]
     pub command: Option<String>,
-    /// With --runner simulated: latency=5ms,jitter=2ms,fail=0.01,tokens=110.
+    /// With --runner simulated: latency=5ms,jitter=2ms,fail=0.01,tokens=110,text=64k.
     #[arg(long, value_name = "SETTINGS")]
     pub simulate: Option<Simulation>,
     /// Answer calls from the results of this run, which has ended or was interrupted; its args and seed are kept.

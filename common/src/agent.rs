@@ -173,19 +173,22 @@ pub struct Simulation {
     pub fail: f64,
     /// Tokens of one agent, input and output together.
     pub tokens: u64,
+    /// Bytes of one answer, when it shall be longer than a short sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_bytes: Option<u64>,
 }
 
 impl Default for Simulation {
     /// No latency, no failure, and the usage of a short exchange.
     fn default() -> Simulation {
-        Simulation { latency_ms: 0, jitter_ms: 0, fail: 0.0, tokens: 110 }
+        Simulation { latency_ms: 0, jitter_ms: 0, fail: 0.0, tokens: 110, text_bytes: None }
     }
 }
 
 impl std::str::FromStr for Simulation {
     type Err = String;
 
-    /// `latency=5ms,jitter=2ms,fail=0.01,tokens=110`, each part optional.
+    /// `latency=5ms,jitter=2ms,fail=0.01,tokens=110,text=64k`, each part optional.
     fn from_str(text: &str) -> Result<Simulation, String> {
         let mut simulation = Simulation::default();
         for part in text.split(',').filter(|part| !part.trim().is_empty()) {
@@ -199,11 +202,21 @@ impl std::str::FromStr for Simulation {
                         value.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(bad)?;
                 }
                 "tokens" => simulation.tokens = value.trim().parse().map_err(|_| bad())?,
-                other => return Err(format!("unknown key `{other}`: expected latency, jitter, fail, tokens")),
+                "text" => simulation.text_bytes = Some(parse_text_bytes(value.trim()).ok_or_else(bad)?),
+                other => return Err(format!("unknown key `{other}`: expected latency, jitter, fail, tokens, text")),
             }
         }
         Ok(simulation)
     }
+}
+
+/// The longest answer that can be simulated: more than a run lets an agent return.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
+
+/// A number of bytes, or of KiB with a `k` behind it.
+fn parse_text_bytes(text: &str) -> Option<u64> {
+    let (digits, factor) = text.strip_suffix(['k', 'K']).map_or((text, 1), |digits| (digits, 1024));
+    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|bytes| *bytes <= TEXT_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -213,7 +226,11 @@ mod tests {
     #[test]
     fn a_simulation_is_read_from_its_flag() {
         let simulation: Simulation = "latency=5ms,jitter=2ms,fail=0.01,tokens=90".parse().expect("reads");
-        assert_eq!(simulation, Simulation { latency_ms: 5, jitter_ms: 2, fail: 0.01, tokens: 90 });
+        let expected = Simulation { latency_ms: 5, jitter_ms: 2, fail: 0.01, tokens: 90, text_bytes: None };
+        assert_eq!(simulation, expected);
+        assert_eq!("text=64k".parse::<Simulation>().expect("reads").text_bytes, Some(65_536));
+        assert_eq!("text=100".parse::<Simulation>().expect("reads").text_bytes, Some(100));
+        assert!("text=99999999999k".parse::<Simulation>().is_err());
     }
 
     #[test]

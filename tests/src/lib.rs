@@ -1,6 +1,7 @@
 //! The harness of the whole-system tests: the real program in a store and a home of its own, watched from outside.
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness that cannot do its work fails the test")]
 
+pub mod bench;
 pub mod fleet;
 pub mod processes;
 pub mod sim;
@@ -28,8 +29,9 @@ pub fn skein_binary() -> &'static Path {
             return PathBuf::from(path);
         }
         let test = std::env::current_exe().expect("a test has a file");
-        let profile_dir = test.ancestors().find(|dir| dir.ends_with("deps")).and_then(Path::parent);
-        let profile_dir = profile_dir.expect("tests are built into deps").to_path_buf();
+        // Tests are built into `deps` below the programs, the benchmark beside them.
+        let deps_dir = test.ancestors().find(|dir| dir.ends_with("deps")).unwrap_or(&test);
+        let profile_dir = deps_dir.parent().expect("a folder").to_path_buf();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "-p", "skein"]).current_dir(project_dir());
         if profile_dir.ends_with("release") {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skein_common::script::{Loaded, Op, ScriptError, ScriptErrorKind, Settlement, Start, TurnEnd};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
 use crate::audit::Audit;
@@ -18,6 +19,12 @@ use crate::watchdog::Alarm;
 
 /// No code of the script runs before the greeting, so this is not the script's clock.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Turns that end within this time share an alarm, which rings so much later.
+const ALARM_SLACK: Duration = Duration::from_millis(1);
+
+/// Settlements are sent ahead of their answers up to this size.
+const SENT_AHEAD_BYTES_MAX: usize = 64 << 10;
 
 /// One loaded script in its own process. Dropping it kills the process.
 #[derive(Debug)]
@@ -60,24 +67,59 @@ impl ScriptHost {
     /// Delivers settlements in this order, each followed by all that it sets off, until the script waits again or ends.
     pub async fn settle(&mut self, items: Vec<Settlement>) -> TurnEnd {
         let mut done: Vec<Op> = Vec::new();
-        let mut last = None;
-        // One frame each, so that each stretch has its own clock.
-        for settlement in items {
-            self.audit.settled(settlement.call);
-            let mut end = self.turn(&ToHost::Settle { settlement }).await;
-            let (TurnEnd::Waiting { ops, .. } | TurnEnd::Done { ops, .. } | TurnEnd::Failed { ops, .. }) = &mut end;
-            done.append(ops);
-            let goes_on = matches!(end, TurnEnd::Waiting { .. });
-            last = Some(end);
-            if !goes_on {
-                break;
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let (mut calls, mut frames) = (Vec::new(), Vec::new());
+            // One frame each, so that each stretch has its own clock; many at once, so that the host does not wait.
+            while frames.len() < SENT_AHEAD_BYTES_MAX
+                && let Some(settlement) = items.next()
+            {
+                calls.push(settlement.call);
+                match protocol::encoded(&ToHost::Settle { settlement }) {
+                    Ok(frame) => frames.extend_from_slice(&frame),
+                    Err(error) => return self.end_with(done, breach(&error.to_string())),
+                }
+            }
+            let end = self.stretches(&calls, &frames, &mut done).await;
+            match end {
+                TurnEnd::Waiting { .. } => {}
+                TurnEnd::Done { result, warnings, .. } => return TurnEnd::Done { ops: done, result, warnings },
+                TurnEnd::Failed { error, .. } => return TurnEnd::Failed { ops: done, error },
             }
         }
-        match last {
-            Some(TurnEnd::Waiting { open, .. }) => TurnEnd::Waiting { ops: done, open },
-            Some(TurnEnd::Done { result, warnings, .. }) => TurnEnd::Done { ops: done, result, warnings },
-            Some(TurnEnd::Failed { error, .. }) => TurnEnd::Failed { ops: done, error },
-            None => TurnEnd::Waiting { ops: done, open: self.audit.open() },
+        TurnEnd::Waiting { ops: done, open: self.audit.open() }
+    }
+
+    fn end_with(&mut self, ops: Vec<Op>, error: ScriptError) -> TurnEnd {
+        self.link = None;
+        TurnEnd::Failed { ops, error }
+    }
+
+    /// Sends what settles these calls and hears an answer to each; the end of the last that was heard.
+    async fn stretches(&mut self, calls: &[u32], frames: &[u8], done: &mut Vec<Op>) -> TurnEnd {
+        let Some(mut link) = self.link.take() else {
+            return failed(Lines::bare(ScriptErrorKind::Engine, "the script host has ended"));
+        };
+        let mut last = TurnEnd::Waiting { ops: Vec::new(), open: self.audit.open() };
+        let mut calls = calls.iter();
+        let audit = &mut self.audit;
+        let heard = link.exchange_all(frames, calls.len(), |answer| {
+            let FromHost::Turn { mut end } = answer else { return Err("it answered out of turn".to_owned()) };
+            calls.next().into_iter().for_each(|call| audit.settled(*call));
+            audit.turn(&end).map_err(|said| said.to_string())?;
+            let (TurnEnd::Waiting { ops, .. } | TurnEnd::Done { ops, .. } | TurnEnd::Failed { ops, .. }) = &mut end;
+            done.append(ops);
+            last = end;
+            Ok(matches!(last, TurnEnd::Waiting { .. }))
+        });
+        match heard.await {
+            Ok(Ok(true)) => {
+                self.link = Some(link);
+                last
+            }
+            Ok(Ok(false)) => last,
+            Ok(Err(said)) => failed(breach(&said)),
+            Err(lost) => failed(link.explain(lost, &self.limits)),
         }
     }
 
@@ -148,6 +190,44 @@ impl Link {
             protocol::receive(socket).await
         })
         .await
+    }
+
+    /// Sends these frames while it hears up to so many answers, each within a turn's time of the one before. Goes on
+    /// while `hear` says so; whether it would still go on.
+    async fn exchange_all(
+        &mut self,
+        frames: &[u8],
+        answers: usize,
+        mut hear: impl FnMut(FromHost) -> Result<bool, String>,
+    ) -> Result<Result<bool, String>, Lost> {
+        let time = Duration::from_millis(self.turn_ms);
+        let (mut alarm, mut set_at) = (Alarm::set(time + ALARM_SLACK)?, Instant::now());
+        let (from_host, mut to_host) = self.socket.split();
+        let mut from_host = BufReader::new(from_host);
+        let mut sending = std::pin::pin!(to_host.write_all(frames));
+        let mut is_sent = false;
+        for _ in 0..answers {
+            let mut receiving = std::pin::pin!(protocol::receive(&mut from_host));
+            let answer = loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut receiving => break answer?,
+                    // A host that ended says so in its last answer; the failure to write to it says less.
+                    _ = &mut sending, if !is_sent => is_sent = true,
+                    () = alarm.rings() => return Err(Lost::Time),
+                }
+            };
+            if set_at.elapsed() >= ALARM_SLACK {
+                alarm.set_again(time + ALARM_SLACK)?;
+                set_at = Instant::now();
+            }
+            match hear(answer) {
+                Ok(true) => {}
+                end => return Ok(end),
+            }
+        }
+        let is_quiet = from_host.buffer().is_empty();
+        Ok(if is_quiet { Ok(true) } else { Err("it said more than it was asked".to_owned()) })
     }
 
     async fn within<T>(

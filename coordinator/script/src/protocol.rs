@@ -1,7 +1,8 @@
 //! The frames between a parent and its host: `u32` little-endian header, then MessagePack with named fields.
 //!
 //! The low 31 bits of the header are the length of this frame's body; the top bit says that the message goes on in
-//! the next frame. Each side answers the other strictly in turn.
+//! the next frame. The host answers each message, in order; the parent may send several before
+//! it reads their answers.
 
 use std::io::{self, Read, Write};
 
@@ -94,9 +95,31 @@ fn header(bytes: [u8; 4], so_far: usize) -> io::Result<(usize, bool)> {
     Ok((length, word & MORE != 0))
 }
 
+/// Messages below this size go out as one write, which wakes the other side once.
+const ONE_WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// One message as it stands on the wire.
+pub(crate) fn encoded<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {
+    Ok(joined(&encode(message)?))
+}
+
+fn joined(body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(body.len() + 4);
+    for (head, part) in frames(body) {
+        whole.extend_from_slice(&head);
+        whole.extend_from_slice(part);
+    }
+    whole
+}
+
 /// Writes one message, blocking: the host's side.
 pub(crate) fn write<M: Serialize>(to: &mut impl Write, message: &M) -> io::Result<()> {
-    for (head, part) in frames(&encode(message)?) {
+    let body = encode(message)?;
+    if body.len() < ONE_WRITE_BYTES_MAX {
+        to.write_all(&joined(&body))?;
+        return to.flush();
+    }
+    for (head, part) in frames(&body) {
         to.write_all(&head)?;
         to.write_all(part)?;
     }
@@ -122,13 +145,8 @@ pub(crate) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<M> {
 /// Writes one message: the parent's side.
 pub(crate) async fn send<M: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
     let body = encode(message)?;
-    if body.len() < 64 << 10 {
-        let mut whole = Vec::with_capacity(body.len() + 4);
-        for (head, part) in frames(&body) {
-            whole.extend_from_slice(&head);
-            whole.extend_from_slice(part);
-        }
-        return to.write_all(&whole).await;
+    if body.len() < ONE_WRITE_BYTES_MAX {
+        return to.write_all(&joined(&body)).await;
     }
     for (head, part) in frames(&body) {
         to.write_all(&head).await?;

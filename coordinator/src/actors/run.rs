@@ -18,6 +18,10 @@ use skein_engine::{Command, run_view};
 /// Messages waiting for the loop; beyond it Fleet waits, and so do the workers behind it.
 const MAILBOX: usize = 1024;
 
+/// A report passes this many tasks between the end of an attempt and the loop; after so many rounds without one, none
+/// is on its way.
+const QUIET_ROUNDS: u32 = 8;
+
 /// What a Run actor is made from.
 pub(super) struct RunParts {
     pub run: RunId,
@@ -228,7 +232,7 @@ fn deliveries_of(run: &RunId, items: &[Incoming]) -> (Vec<u64>, Vec<AttemptRef>)
 async fn next_items(driver: &Driver, inbox: &Inbox, performer: &mut RunPerformer) -> Vec<Incoming> {
     loop {
         tokio::select! {
-            items = inbox.take() => return items,
+            items = inbox.take() => return with_those_that_follow(items, driver, inbox).await,
             () = performer.timers.next() => return Vec::new(),
             () = tokio::time::sleep(VIEW_INTERVAL), if performer.view_is_due => {
                 performer.last_view = None;
@@ -236,6 +240,20 @@ async fn next_items(driver: &Driver, inbox: &Inbox, performer: &mut RunPerformer
             }
         }
     }
+}
+
+/// Attempts that end together come one after the other through several actors. Those that are on their way are waited
+/// for, for as long as more arrive, since each step costs a flush and a turn of the script.
+async fn with_those_that_follow(mut items: Vec<Incoming>, driver: &Driver, inbox: &Inbox) -> Vec<Incoming> {
+    let mut quiet_rounds = 0;
+    while items.len() < driver.state().running.len() && quiet_rounds < QUIET_ROUNDS {
+        // Every task that is ready has a go; nobody waits for anything from outside.
+        tokio::task::yield_now().await;
+        let more = inbox.take_now();
+        quiet_rounds = if more.is_empty() { quiet_rounds + 1 } else { 0 };
+        items.extend(more);
+    }
+    items
 }
 
 /// `--timeout`: the run ends failed when its time is over, counted from submission.

@@ -39,8 +39,8 @@ impl Runner for SimulatedRunner {
 
 fn invent(work: &Work, draws: &Draws) -> Ended {
     let Some(schema) = &work.schema else {
-        let text = Payload::text(format!("simulated answer {}", &draws.hex[..12]));
-        return Ended::done(text, Usage::default());
+        let text = draws.text(work.task.simulation.text_bytes);
+        return Ended::done(Payload::text(text), Usage::default());
     };
     match Schema::parse(schema).and_then(|schema| schema.smallest()) {
         Ok(value) => Ended::done(Payload::json(value.to_string()), Usage::default()),
@@ -77,6 +77,24 @@ impl Draws {
         f64::from(draw) < simulation.fail * f64::from(STEPS)
     }
 
+    /// A short sentence, or this many letters, drawn so that compressing them gains little.
+    fn text(&self, bytes: Option<u64>) -> String {
+        let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else {
+            return format!("simulated answer {}", &self.hex[..12]);
+        };
+        let mut state = self.number(0) | 1;
+        let mut text = Vec::with_capacity(bytes.next_multiple_of(8));
+        while text.len() < bytes {
+            // Marsaglia's xorshift: the letters need to be varied, no more.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            text.extend_from_slice(&state.to_le_bytes().map(|byte| b'a' + (byte & 0x0f)));
+        }
+        text.truncate(bytes);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
     /// Output is a tenth to three tenths of the whole.
     fn usage(&self, simulation: &Simulation) -> Usage {
         let percent = 10 + self.number(3) % 21;
@@ -91,7 +109,7 @@ mod tests {
 
     #[test]
     fn a01_what_is_drawn_depends_on_the_prompt_only() {
-        let simulation = Simulation { latency_ms: 5, jitter_ms: 10, fail: 0.5, tokens: 110 };
+        let simulation = Simulation { latency_ms: 5, jitter_ms: 10, fail: 0.5, ..Simulation::default() };
         let (one, same) = (Draws::from("count the errors"), Draws::from("count the errors"));
         assert_eq!(one.latency(&simulation), same.latency(&simulation));
         assert_eq!(one.fails(&simulation), same.fails(&simulation));
@@ -110,8 +128,16 @@ mod tests {
     }
 
     #[test]
+    fn a01_an_answer_has_the_length_asked_for() {
+        let draws = Draws::from("x");
+        assert_eq!(draws.text(Some(65_536)).len(), 65_536);
+        assert!(draws.text(None).starts_with("simulated answer "));
+    }
+
+    #[test]
     fn a01_extreme_settings_do_not_overflow() {
-        let simulation = Simulation { latency_ms: u64::MAX, jitter_ms: u64::MAX, fail: 1.0, tokens: u64::MAX };
+        let simulation =
+            Simulation { latency_ms: u64::MAX, jitter_ms: u64::MAX, fail: 1.0, tokens: u64::MAX, text_bytes: None };
         let draws = Draws::from("x");
         assert_eq!(draws.usage(&simulation).total(), u64::MAX);
         assert!(draws.latency(&simulation) >= Duration::from_millis(u64::MAX));
