@@ -38,6 +38,9 @@ impl Sweep {
         let children = own_children(&table);
         // Whoever runs away by becoming ever new processes is younger than the table.
         children.iter().for_each(|child| table.look_again(*child));
+        // One that ended since the list was read may have left another, which is in the next list only.
+        let is_over = |pid: &i32| table.get(*pid).is_none_or(|process| process.zombie);
+        let list_is_old = children.iter().any(|child| !roots.contains(child) && is_over(child));
         let doomed = if closing {
             children.into_iter().flat_map(|child| table.tree(child)).map(|pid| (pid, None)).collect()
         } else {
@@ -45,10 +48,10 @@ impl Sweep {
             self.doomed(&table, attempts, orphans, finished)
         };
         let doomed: Doomed = doomed.into_iter().filter(|(pid, _)| self.kill(&table, *pid)).collect();
-        let all_wait = doomed.values().any(Option::is_none);
+        let all_wait = list_is_old || doomed.values().any(Option::is_none);
         let waiting: BTreeSet<KeptId> = doomed.values().flatten().copied().collect();
         let gone = exited().filter(|id| !all_wait && !waiting.contains(id)).collect();
-        (gone, !doomed.is_empty() || !self.unclear.is_empty())
+        (gone, list_is_old || !doomed.is_empty() || !self.unclear.is_empty())
     }
 
     /// What could not be done since the last call.
