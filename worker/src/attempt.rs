@@ -20,7 +20,8 @@ use tracing::{debug, warn};
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
-/// An owner that does not answer a claim for so long is as good as none: the task comes again.
+/// An owner that does not answer a claim for so long is as good as none: the task is dropped, and the owner starts
+/// another attempt when it finds that nobody claimed this one.
 const CLAIM_WAIT: Duration = Duration::from_secs(10);
 /// Between two tries to publish a report, at first and at most.
 const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
