@@ -139,7 +139,8 @@ impl Attempts {
             return true;
         }
         self.stale_answers += 1;
-        tracing::debug!(run_id = %report.attempt.run, agent = report.attempt.agent, "stale result dropped");
+        let (run_id, agent, stale_answers) = (&report.attempt.run, report.attempt.agent, self.stale_answers);
+        tracing::debug!(%run_id, agent, stale_answers, "stale result dropped");
         false
     }
 

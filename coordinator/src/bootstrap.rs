@@ -1,4 +1,5 @@
-//! Bootstrap: puts a coordinator together. The only place that may name an adapter.
+//! Bootstrap: puts a coordinator together from the ports it is given. Which adapters are behind them is the business of
+//! whoever starts the process.
 
 use crate::actors::{Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};

@@ -12,6 +12,7 @@ use skein_common::{Payload, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
 use skein_script::{HostLimits, HostPool};
 use skein_worker::{WorkerConfig, WorkerHandle};
+use std::path::Path;
 use tempfile::TempDir;
 
 /// Everything of one process, on a store of its own.
@@ -36,27 +37,7 @@ impl System {
     /// The same with ports that the test has wrapped for the coordinator.
     pub async fn start_with(host_limits: HostLimits, wrap: impl FnOnce(Ports) -> Ports) -> System {
         let dir = tempfile::tempdir().expect("a folder");
-        let store = Store::open(dir.path()).expect("a store");
-        let hosts = HostPool::start(skein_binary().to_path_buf()).await.expect("a zygote");
-        let coordinator = Coordinator::start(CoordinatorConfig {
-            ports: wrap(store.ports()),
-            hosts,
-            host_limits,
-            settings: CoordinatorSettings::default(),
-            owner: String::from("test"),
-        });
-        let worker = skein_worker::start(WorkerConfig {
-            ports: store.ports(),
-            id: WorkerId(String::from("worker-test")),
-            settings: WorkerSettings::default(),
-            executable: skein_binary().to_path_buf(),
-            attempts_dir: store.runs_dir(),
-            root: None,
-            pools: vec![String::from("default")],
-            hosts: Vec::new(),
-        })
-        .await
-        .expect("a worker");
+        let (coordinator, worker) = assemble(dir.path(), host_limits, wrap).await.expect("a system");
         System { coordinator, worker, _dir: dir }
     }
 
@@ -78,6 +59,39 @@ impl System {
         self.coordinator.shutdown().await;
         self.worker.stop().await;
     }
+}
+
+/// Coordinator and worker on the store in this folder, as `skein run` puts them together; the coordinator's ports may be
+/// wrapped.
+///
+/// # Errors
+/// The store cannot be opened, or a child process not started.
+pub async fn assemble(
+    dir: &Path,
+    host_limits: HostLimits,
+    wrap: impl FnOnce(Ports) -> Ports,
+) -> anyhow::Result<(Coordinator, WorkerHandle)> {
+    let store = Store::open(dir)?;
+    let hosts = HostPool::start(skein_binary().to_path_buf()).await?;
+    let coordinator = Coordinator::start(CoordinatorConfig {
+        ports: wrap(store.ports()),
+        hosts,
+        host_limits,
+        settings: CoordinatorSettings::default(),
+        owner: String::from("test"),
+    });
+    let worker = skein_worker::start(WorkerConfig {
+        ports: store.ports(),
+        id: WorkerId(String::from("worker-test")),
+        settings: WorkerSettings::default(),
+        executable: skein_binary().to_path_buf(),
+        attempts_dir: store.runs_dir(),
+        root: None,
+        pools: vec![String::from("default")],
+        hosts: Vec::new(),
+    })
+    .await?;
+    Ok((coordinator, worker))
 }
 
 /// A run of this script body on simulated agents.

@@ -1,18 +1,15 @@
 //! Rig: coordinator, worker and store as `skein run` has them, in this process.
 
-use crate::skein_binary;
+use crate::system::assemble;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use skein_backend::embedded::Store;
-use skein_common::WorkerId;
-use skein_common::config::{CoordinatorSettings, WorkerSettings};
 use skein_common::ports::{Ports, Target, TaskDelivery, Tasks, TasksError};
 use skein_common::run::RunSpec;
 use skein_common::view::RunView;
-use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
-use skein_script::{HostLimits, HostPool};
-use skein_worker::{WorkerConfig, WorkerHandle};
+use skein_coordinator::{Coordinator, RunOutcome};
+use skein_script::HostLimits;
+use skein_worker::WorkerHandle;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,27 +24,14 @@ pub struct Rig {
 impl Rig {
     /// On the store in this folder, which may hold one.
     pub async fn start(dir: &Path) -> anyhow::Result<Rig> {
-        let store = Store::open(dir)?;
-        let dispatches = Arc::new(Dispatches::over(store.ports().tasks));
-        let hosts = HostPool::start(skein_binary().to_path_buf()).await?;
-        let coordinator = Coordinator::start(CoordinatorConfig {
-            ports: Ports { tasks: dispatches.clone(), ..store.ports() },
-            hosts,
-            host_limits: HostLimits::default(),
-            settings: CoordinatorSettings::default(),
-            owner: String::from("bench"),
-        });
-        let worker = skein_worker::start(WorkerConfig {
-            ports: store.ports(),
-            id: WorkerId(String::from("worker-bench")),
-            settings: WorkerSettings::default(),
-            executable: skein_binary().to_path_buf(),
-            attempts_dir: store.runs_dir(),
-            root: None,
-            pools: vec![String::from("default")],
-            hosts: Vec::new(),
-        })
-        .await?;
+        let mut watched = None;
+        let wrap = |ports: Ports| {
+            let dispatches = Arc::new(Dispatches::over(ports.tasks));
+            watched = Some(dispatches.clone());
+            Ports { tasks: dispatches, ..ports }
+        };
+        let (coordinator, worker) = assemble(dir, HostLimits::default(), wrap).await?;
+        let dispatches = watched.context("the ports were not wrapped")?;
         Ok(Rig { coordinator, dispatches, worker })
     }
 
