@@ -48,10 +48,11 @@ impl Sweep {
             self.doomed(&table, attempts, orphans, finished)
         };
         let doomed: Doomed = doomed.into_iter().filter(|(pid, _)| self.kill(&table, *pid)).collect();
-        let all_wait = list_is_old || doomed.values().any(Option::is_none);
+        // An unclear orphan may be anybody's; one that just ended may have left another.
+        let all_wait = list_is_old || !self.unclear.is_empty() || doomed.values().any(Option::is_none);
         let waiting: BTreeSet<KeptId> = doomed.values().flatten().copied().collect();
         let gone = exited().filter(|id| !all_wait && !waiting.contains(id)).collect();
-        (gone, list_is_old || !doomed.is_empty() || !self.unclear.is_empty())
+        (gone, all_wait || !doomed.is_empty())
     }
 
     /// What could not be done since the last call.
@@ -70,12 +71,14 @@ impl Sweep {
         for (id, kept) in attempts.iter().filter(|(_, kept)| kept.exit.is_none() && finished(kept)) {
             doomed.extend(table.tree(kept.root).into_iter().map(|pid| (pid, Some(*id))));
         }
+        let any_finished = attempts.values().any(&finished);
         let before = std::mem::take(&mut self.unclear);
         for orphan in orphans.into_iter().filter(|pid| table.get(*pid).is_some_and(|process| !process.zombie)) {
             let owner = match self.owner(table, attempts, orphan, &before) {
                 Owner::Attempt(id) if attempts.get(&id).is_some_and(&finished) => Some(id),
-                Owner::Attempt(_) | Owner::Unclear => continue,
                 Owner::Nobody => None,
+                Owner::Unknown if any_finished => None,
+                Owner::Attempt(_) | Owner::Unknown | Owner::Unclear => continue,
             };
             for pid in table.tree(orphan) {
                 doomed.entry(pid).or_insert(owner);
@@ -104,7 +107,7 @@ impl Sweep {
                 self.unclear.insert(orphan);
                 Owner::Unclear
             }
-            Marked::Unclear | Marked::Not => Owner::Nobody,
+            Marked::Unclear | Marked::Not => Owner::Unknown,
         }
     }
 
@@ -123,7 +126,10 @@ impl Sweep {
 
 enum Owner {
     Attempt(KeptId),
+    /// It was left by an attempt that is over.
     Nobody,
+    /// Of any attempt there is.
+    Unknown,
     /// To be looked at again.
     Unclear,
 }

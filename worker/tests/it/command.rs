@@ -319,6 +319,19 @@ async fn a02_daemons_in_sessions_of_their_own_end_with_the_attempt() {
     bench.worker.stop().await;
 }
 
+/// Whose such a process is shows neither by its group nor by a mark, so the attempt waits until that is settled.
+#[actix_rt::test]
+async fn a02_an_attempt_is_not_over_while_a_daemon_without_environment_lives() {
+    let bench = Bench::new().await;
+    let line = "(setsid env -i sleep 86423.25 >/dev/null 2>&1 3>&1 </dev/null &) ; \
+                until pgrep -f '^sleep 86423.25' >/dev/null; do :; done; echo done";
+    for agent in 1..10 {
+        assert_eq!(text(&bench.shell(agent, line).await), "done");
+        assert_eq!(processes_with("86423.25"), Vec::<i32>::new());
+    }
+    bench.worker.stop().await;
+}
+
 #[actix_rt::test]
 async fn a02_the_end_of_one_attempt_leaves_the_others_alone() {
     let bench = Bench::new().await;
