@@ -1,7 +1,7 @@
 //! Bootstrap: puts a coordinator together from the ports it is given. Which adapters are behind them is the business of
 //! whoever starts the process.
 
-use crate::actors::{Root, RunEnd, RunToItsEnd, Shutdown};
+use crate::actors::{ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::DriverContext;
 use crate::submission::{SubmitError, submit};
@@ -11,6 +11,7 @@ use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::Ports;
 use skein_common::run::RunSpec;
+use skein_engine::Command;
 use skein_script::{HostLimits, HostPool};
 use std::sync::Arc;
 
@@ -82,6 +83,16 @@ impl Coordinator {
     pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
         let end = self.root.send(RunToItsEnd { run }).await;
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
+    }
+
+    /// A person pauses, resumes or stops a run that is executed here, or stops, restarts or skips one of its agents.
+    /// On return the journal has it.
+    ///
+    /// # Errors
+    /// The run is not executed here, or refuses.
+    pub async fn control(&self, run: RunId, command: Command) -> Result<(), ControlError> {
+        let answer = self.root.send(ControlRun { run, command }).await;
+        answer.unwrap_or(Err(ControlError::Unanswered))
     }
 
     /// Leaves every run as its journal says.

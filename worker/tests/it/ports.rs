@@ -50,6 +50,7 @@ pub fn agree(request: &WorkerRequest, deadline_ms: u64) -> OwnerAnswer {
         WorkerRequest::Heartbeat(heartbeat) => OwnerAnswer::Heartbeat(HeartbeatAnswer {
             extended: heartbeat.attempts.iter().map(|running| running.attempt.clone()).collect(),
             gone: Vec::new(),
+            ..HeartbeatAnswer::default()
         }),
     }
 }
