@@ -4,7 +4,7 @@
 use crate::actors::{ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::DriverContext;
-use crate::submission::{SubmitError, submit};
+use crate::submission::{IdempotencyKey, SubmitError, Submitted, submit, submit_once};
 use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
@@ -71,6 +71,14 @@ impl Coordinator {
     /// The submission is invalid or the store refuses.
     pub async fn submit(&self, spec: RunSpec) -> Result<RunId, SubmitError> {
         submit(&self.ports, self.clock.as_ref(), spec).await
+    }
+
+    /// The same under a key: sent again, it gives the same run (R11).
+    ///
+    /// # Errors
+    /// `SubmitError::KeyReused` when the key came with another request before; else as [`Coordinator::submit`].
+    pub async fn submit_once(&self, spec: RunSpec, idempotency: &IdempotencyKey) -> Result<Submitted, SubmitError> {
+        submit_once(&self.ports, self.clock.as_ref(), spec, idempotency).await
     }
 
     /// Watches a run from now on.

@@ -313,6 +313,9 @@ impl Directory for Nothing {
     async fn put(&self, _: &str, _: &str, _: Bytes) -> Result<(), DirectoryError> {
         unreachable!()
     }
+    async fn insert(&self, _: &str, _: &str, _: Bytes) -> Result<Option<Bytes>, DirectoryError> {
+        unreachable!()
+    }
     async fn get(&self, _: &str, _: &str) -> Result<Option<Bytes>, DirectoryError> {
         unreachable!()
     }
