@@ -187,6 +187,12 @@ impl Ended {
             .unwrap_or_else(|error| panic!("not JSON ({error}):\n{}\n{}", self.stdout, self.stderr))
     }
 
+    /// What a command printed that did what it was asked.
+    pub fn answered(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.json()
+    }
+
     /// The final object of a run that completed.
     pub fn completed(&self) -> Value {
         let view = self.json();
