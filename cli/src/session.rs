@@ -123,7 +123,7 @@ impl Session {
         let door = if self.keeps_runs { self.open_door(run) } else { None };
         let mut progress = Progress::start(global, self.coordinator.watch(run));
         let followed = self.until_end_or_signal(run, &mut progress).await;
-        progress.finish();
+        progress.finish().await;
         if let Some(door) = door {
             door.close().await;
         }
