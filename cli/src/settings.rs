@@ -24,6 +24,7 @@ impl Settings {
         for (name, field) in [
             ("SKEIN_HEARTBEAT", &mut settings.worker.heartbeat_ms),
             ("SKEIN_ATTEMPT_TIMEOUT", &mut settings.worker.attempt_timeout_ms),
+            ("SKEIN_STALL", &mut settings.worker.stall_ms),
             ("SKEIN_ATTEMPTS_LOCK_WAIT", &mut settings.worker.attempts_lock_wait_ms),
             ("SKEIN_KILL_GRACE", &mut settings.worker.kill_grace_ms),
             ("SKEIN_ATTEMPT_DEADLINE", &mut settings.coordinator.attempt_deadline_ms),

@@ -96,7 +96,7 @@ pub(crate) fn start_with(
     }
     info!(worker = %id, slots = settings.slots, ?targets, "worker starts");
     let attempt_timeout = Duration::from_millis(settings.attempt_timeout_ms);
-    let shared = Rc::new(Shared { ports, worker: id, runners, attempt_timeout });
+    let shared = Rc::new(Shared { ports, worker: id, runners, attempt_timeout, stall_ms: settings.stall_ms });
     let heartbeat = Duration::from_millis(settings.heartbeat_ms);
     let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat };
     Ok(supervise(link))

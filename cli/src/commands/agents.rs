@@ -20,6 +20,8 @@ struct AgentDetail {
     schema: Option<String>,
     attempts_log: Vec<AttemptLine>,
     output: Option<String>,
+    /// The last answer, when none fitted the schema.
+    output_refused: Option<String>,
     notes: Vec<String>,
 }
 
@@ -96,6 +98,7 @@ async fn detail(ports: &Ports, run: &RunId, stored: &StoredRun, view: AgentView)
         schema: None,
         attempts_log: Vec::new(),
         output: None,
+        output_refused: None,
         notes: Vec::new(),
     };
     if let Some(agent) = stored.run.state().agent(number) {
@@ -110,8 +113,11 @@ async fn detail(ports: &Ports, run: &RunId, stored: &StoredRun, view: AgentView)
         if let Event::TaskEnded { end: TaskEnd::Done { value }, .. } = event {
             detail.output = Some(text_of(ports, run, value).await?);
         }
-        if let Event::TaskEnded { notes, .. } = event {
-            detail.notes.clone_from(notes);
+        if let Event::TaskEnded { end: TaskEnd::Thrown { output: Some(last), .. }, .. } = event {
+            detail.output_refused = Some(text_of(ports, run, last).await?);
+        }
+        if let Event::TaskEnded { notes, .. } | Event::AttemptEnded { notes, .. } = event {
+            detail.notes.extend_from_slice(notes);
         }
     }
     Ok(detail)
@@ -131,7 +137,10 @@ fn attempt_text(event: &Event, number: u32) -> Option<String> {
         Event::TaskEnded { agent, end: TaskEnd::Done { .. }, elapsed_ms, .. } if *agent == number => {
             Some(format!("done after {}", short_time(*elapsed_ms)))
         }
-        Event::TaskEnded { agent, end: TaskEnd::Null { cause, detail, message }, .. } if *agent == number => {
+        Event::TaskEnded { agent, end: TaskEnd::Null { cause, detail, message }, .. }
+        | Event::TaskEnded { agent, end: TaskEnd::Thrown { cause, detail, message, .. }, .. }
+            if *agent == number =>
+        {
             let detail = detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
             Some(format!("{cause}{detail}: {message}"))
         }
@@ -153,5 +162,8 @@ fn print(detail: &AgentDetail) {
     output::line(&format!("prompt:\n{}", printable(&detail.prompt)));
     if let Some(text) = &detail.output {
         output::line(&format!("output:\n{}", printable(text)));
+    }
+    if let Some(text) = &detail.output_refused {
+        output::line(&format!("output that does not fit the schema:\n{}", printable(text)));
     }
 }

@@ -18,6 +18,8 @@ const AGENTS_MAX: u32 = 12;
 enum Step {
     Calls(u32),
     Report { agent: u32, attempt: u32, done: bool, retryable: bool, tokens: u64 },
+    Stall { agent: u32, attempt: u32 },
+    Unfit { agent: u32, attempt: u32 },
     Lose { agent: u32, attempt: u32, ours: bool },
     Timer(u64),
     Fire(u32),
@@ -36,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (agent.clone(), attempt.clone(), any::<bool>(), any::<bool>(), 0..40u64).prop_map(
             |(agent, attempt, done, retryable, tokens)| Step::Report { agent, attempt, done, retryable, tokens }
         ),
+        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Stall { agent, attempt }),
+        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Unfit { agent, attempt }),
         4 => (agent, attempt, any::<bool>()).prop_map(|(agent, attempt, ours)| Step::Lose { agent, attempt, ours }),
         2 => (0..5000u64).prop_map(Step::Timer),
         2 => (1..20u32).prop_map(Step::Fire),
@@ -45,6 +49,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::EndGrace),
         1 => Just(Step::Stop),
     ]
+}
+
+fn nothing_came_of_it(agent: u32, attempt: u32, cause: Cause, unfit: Option<Box<Payload>>) -> Command {
+    let message = String::from("nothing");
+    let end = AttemptEnd::Failed { cause, detail: None, message, retryable: false, unfit };
+    let notes = vec![String::from("a note")];
+    Command::Report { agent, attempt, end, usage: Usage { output: 1, ..Usage::default() }, notes }
 }
 
 /// Plays a step; refused ones change nothing.
@@ -71,11 +82,15 @@ fn play(driven: &mut Driven, step: &Step, calls: &mut u32) {
                 AttemptEnd::Done { value: Payload::text("v") }
             } else {
                 let message = String::from("no");
-                AttemptEnd::Failed { cause: Cause::Failed, detail: None, message, retryable: *retryable }
+                AttemptEnd::Failed { cause: Cause::Failed, detail: None, message, retryable: *retryable, unfit: None }
             },
             usage: Usage { output: *tokens, ..Usage::default() },
             notes: Vec::new(),
         },
+        Step::Stall { agent, attempt } => nothing_came_of_it(*agent, *attempt, Cause::Stalled, None),
+        Step::Unfit { agent, attempt } => {
+            nothing_came_of_it(*agent, *attempt, Cause::Failed, Some(Box::new(Payload::text("not it"))))
+        }
         Step::Lose { agent, attempt, ours } => Command::Lose { agent: *agent, attempt: *attempt, ours: *ours },
         Step::Fire(call) => Command::Fire { call: *call },
         Step::Chatter(kind) => {

@@ -2,6 +2,7 @@
 
 use super::output::{self, Output, TooLarge};
 use super::program::{self, Program};
+use super::progress::Progress;
 use super::schema::{Schema, SchemaError};
 use super::{Ended, Runner, Stop, Work};
 use crate::environment::Environment;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use skein_common::Payload;
-use skein_common::agent::Cause;
+use skein_common::agent::{Cause, Usage};
 use skein_common::wire::AttemptEnd;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ struct Input<'a> {
 enum Halt {
     Stopped,
     TimedOut,
+    /// There was no progress for so long.
+    Stalled(Duration),
     TooLarge,
 }
 
@@ -78,7 +81,7 @@ impl CommandRunner {
         }
         let (mut child, pipes) = self.keeper.start(start_of(work, program)).await.map_err(not_started)?;
         let mut output = Output::default();
-        let attended = self.attend(&mut child, pipes, &input, &mut output, work.timeout, stop).await;
+        let attended = self.attend(&mut child, pipes, &input, &mut output, work, stop).await;
         let (halt, exit) = attended.map_err(|error| Ended::lost(Some("keeper"), error.to_string()))?;
         let usage = output.three.usage();
         let mut ended = match halt {
@@ -99,13 +102,14 @@ impl CommandRunner {
         mut pipes: Pipes,
         input: &[u8],
         output: &mut Output,
-        timeout: Duration,
+        work: &Work,
         stop: &mut Stop,
     ) -> Result<(Option<Halt>, Exit), KeeperError> {
+        let progress = Progress::begin();
         // The pipes stay open to the end: a program that wrote too much shall be killed, not go on with a closed one.
-        let mut pump = std::pin::pin!(pump(&mut pipes, input, output, self.output_bytes_max));
+        let mut pump = std::pin::pin!(pump(&mut pipes, input, output, self.output_bytes_max, &progress));
         let mut pumping = true;
-        let mut deadline = std::pin::pin!(tokio::time::sleep(timeout));
+        let mut deadline = std::pin::pin!(tokio::time::sleep(work.timeout));
         let mut halt = None;
         let exit = loop {
             let reason = tokio::select! {
@@ -115,6 +119,7 @@ impl CommandRunner {
                     pumped.err().map(|TooLarge| Halt::TooLarge)
                 }
                 () = &mut deadline, if halt.is_none() => Some(Halt::TimedOut),
+                () = progress.stalled(work.stall), if halt.is_none() => work.stall.map(Halt::Stalled),
                 () = stop.asked(), if halt.is_none() => Some(Halt::Stopped),
             };
             if let Some(reason) = reason.filter(|_| halt.is_none()) {
@@ -135,6 +140,7 @@ impl CommandRunner {
                 let message = format!("ran longer than {} ms", work.timeout.as_millis());
                 (Cause::TimedOut, Some("command_timeout"), message)
             }
+            Halt::Stalled(limit) => (Cause::Stalled, None, format!("no progress for {}ms", limit.as_millis())),
             Halt::TooLarge => {
                 let message = format!("standard output is larger than {} bytes", self.output_bytes_max);
                 (Cause::OutputTooLarge, None, message)
@@ -149,7 +155,7 @@ impl CommandRunner {
 impl Halt {
     fn grace(&self, setting: Duration) -> Duration {
         match self {
-            Halt::Stopped | Halt::TimedOut => setting,
+            Halt::Stopped | Halt::TimedOut | Halt::Stalled(_) => setting,
             Halt::TooLarge => Duration::ZERO,
         }
     }
@@ -157,7 +163,13 @@ impl Halt {
 
 /// Carries the input to the program and its output here, all at the same time, until all of it was carried or
 /// standard output is too large.
-async fn pump(pipes: &mut Pipes, input: &[u8], output: &mut Output, bytes_max: u64) -> Result<(), TooLarge> {
+async fn pump(
+    pipes: &mut Pipes,
+    input: &[u8],
+    output: &mut Output,
+    bytes_max: u64,
+    progress: &Progress,
+) -> Result<(), TooLarge> {
     let Pipes { stdin, stdout, stderr, three } = pipes;
     let Output { stdout: text, stderr: errors, three: usage } = output;
     let stdin = stdin.take();
@@ -169,14 +181,14 @@ async fn pump(pipes: &mut Pipes, input: &[u8], output: &mut Output, bytes_max: u
         Ok(())
     };
     let read_errors = async {
-        output::read_stderr(stderr, errors).await;
+        output::read_stderr(stderr, errors, progress).await;
         Ok(())
     };
     let read_usage = async {
-        output::read_three(three, usage).await;
+        output::read_three(three, usage, progress).await;
         Ok(())
     };
-    tokio::try_join!(output::read_all(stdout, text, bytes_max), read_errors, read_usage, write).map(|_| ())
+    tokio::try_join!(output::read_all(stdout, text, bytes_max, progress), read_errors, read_usage, write).map(|_| ())
 }
 
 fn input(work: &Work) -> Result<Vec<u8>, Ended> {
@@ -246,13 +258,9 @@ fn exited(exit: Exit, output: Output, schema: Option<&Schema>) -> Ended {
 
 fn succeeded(stdout: Vec<u8>, schema: Option<&Schema>) -> Ended {
     let (text, replaced) = output::text_of(stdout);
-    let value = match schema {
-        None => Ok(Payload::Text { text }),
+    let mut ended = match schema {
+        None => Ended::done(Payload::Text { text }, Usage::default()),
         Some(schema) => fitted(text, schema),
-    };
-    let mut ended = match value {
-        Ok(value) => Ended::done(value, Default::default()),
-        Err(message) => Ended::failed(Cause::Failed, Some("schema"), message),
     };
     if replaced {
         ended.notes.push("standard output was not valid UTF-8: what was not is replaced".to_owned());
@@ -260,17 +268,20 @@ fn succeeded(stdout: Vec<u8>, schema: Option<&Schema>) -> Ended {
     ended
 }
 
-fn fitted(text: String, schema: &Schema) -> Result<Payload, String> {
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| format!("standard output is not JSON: {error}"))?;
-    let fitted = schema.fit(&value).map_err(|error| format!("standard output does not fit the schema: {error}"))?;
-    Ok(match fitted {
+fn fitted(text: String, schema: &Schema) -> Ended {
+    let value: serde_json::Value = match serde_json::from_str(&text) {
+        Ok(value) => value,
+        Err(error) => return Ended::unfit(text, format!("standard output is not JSON: {error}")),
+    };
+    let value = match schema.fit(&value) {
         // As the program wrote it: numbers keep all their digits.
-        Cow::Borrowed(_) => Payload::Json { json: text },
-        Cow::Owned(coerced) => Payload::json(coerced.to_string()),
-    })
+        Ok(Cow::Borrowed(_)) => Payload::Json { json: text },
+        Ok(Cow::Owned(coerced)) => Payload::json(coerced.to_string()),
+        Err(error) => return Ended::unfit(text, format!("standard output does not fit the schema: {error}")),
+    };
+    Ended::done(value, Usage::default())
 }
 
 fn schema_failure(error: SchemaError) -> Ended {
-    Ended::failed(Cause::Failed, Some("schema"), error.to_string())
+    Ended::failed(Cause::Failed, Some("bad_schema"), error.to_string())
 }

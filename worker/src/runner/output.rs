@@ -1,5 +1,6 @@
 //! What a program writes: all of standard output up to a limit, the last of standard error, a line on descriptor 3.
 
+use super::progress::Progress;
 use skein_common::agent::Usage;
 use std::collections::VecDeque;
 use tokio::io::AsyncReadExt as _;
@@ -32,7 +33,12 @@ pub(super) struct Tail {
 pub(super) struct TooLarge;
 
 /// Reads until the end of the stream, or until there is more than `bytes_max`.
-pub(super) async fn read_all(from: &mut pipe::Receiver, into: &mut Vec<u8>, bytes_max: u64) -> Result<(), TooLarge> {
+pub(super) async fn read_all(
+    from: &mut pipe::Receiver,
+    into: &mut Vec<u8>,
+    bytes_max: u64,
+    progress: &Progress,
+) -> Result<(), TooLarge> {
     let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     loop {
         // Room for one byte more than allowed tells whether there is more.
@@ -42,25 +48,26 @@ pub(super) async fn read_all(from: &mut pipe::Receiver, into: &mut Vec<u8>, byte
         match limited.read_buf(into).await {
             Ok(0) | Err(_) => return Ok(()),
             Ok(_) if into.len() > bytes_max => return Err(TooLarge),
-            Ok(_) => {}
+            Ok(_) => progress.made(),
         }
     }
 }
 
 /// Reads until the end of the stream and keeps the last bytes.
-pub(super) async fn read_stderr(from: &mut pipe::Receiver, into: &mut Tail) {
-    into.read(from, STDERR_BYTES).await;
+pub(super) async fn read_stderr(from: &mut pipe::Receiver, into: &mut Tail, progress: &Progress) {
+    into.read(from, STDERR_BYTES, progress).await;
 }
 
 /// Reads until the end of the stream and keeps the last bytes.
-pub(super) async fn read_three(from: &mut pipe::Receiver, into: &mut Tail) {
-    into.read(from, USAGE_BYTES).await;
+pub(super) async fn read_three(from: &mut pipe::Receiver, into: &mut Tail, progress: &Progress) {
+    into.read(from, USAGE_BYTES, progress).await;
 }
 
 impl Tail {
-    async fn read(&mut self, from: &mut pipe::Receiver, bytes_max: usize) {
+    async fn read(&mut self, from: &mut pipe::Receiver, bytes_max: usize, progress: &Progress) {
         let mut chunk = Vec::with_capacity(4 * 1024);
         while matches!(from.read_buf(&mut chunk).await, Ok(read) if read > 0) {
+            progress.made();
             self.bytes.extend(&chunk);
             chunk.clear();
             let surplus = self.bytes.len().saturating_sub(bytes_max);

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bench;
 mod command;
 mod delivery;
 mod ports;
+mod stall;
 mod support;
 mod worker;
