@@ -31,7 +31,7 @@ interface AgentOptions {
   effort?: "low" | "medium" | "high" | "xhigh" | "max";
   /** The name of an agent definition. An unknown one throws. */
   agentType?: string;
-  /** Not available yet: throws. */
+  /** Each attempt in a fresh git worktree of the project, kept when something was changed in it. */
   isolation?: "worktree";
   /**
    * Milliseconds without progress (a program that writes nothing) after which an attempt ends and another begins, 0 for

@@ -185,9 +185,7 @@ impl Reader<'_> {
     fn isolation(&self) -> Result<Option<Isolation>, CallRefusal> {
         match self.get("isolation") {
             None => Ok(None),
-            Some(Value::String(mode)) if mode == "worktree" => {
-                Err(type_error("agent(): isolation 'worktree' is not available on this worker"))
-            }
+            Some(Value::String(mode)) if mode == "worktree" => Ok(Some(Isolation::Worktree)),
             Some(mode) => Err(type_error(format!("agent(): unknown isolation {mode}; known is 'worktree'"))),
         }
     }

@@ -118,7 +118,6 @@ fn c23_what_cannot_be_meant_throws() {
     for options in [
         r#"{"agentType":"nope"}"#,
         r#"{"isolation":"docker"}"#,
-        r#"{"isolation":"worktree"}"#,
         r#"{"isolation":true}"#,
         r#"{"retries":11}"#,
         r#"{"retries":-1}"#,

@@ -148,3 +148,15 @@ fn r07_an_agent_that_threw_is_not_reused() {
     assert_eq!(count(&events, |event| matches!(event, Event::TaskEnded { .. })), 1);
     assert!(ReuseTable::of(driven.run.state(), events.iter()).is_empty());
 }
+
+#[test]
+fn c23_isolation_is_kept_and_what_is_none_or_unknown_is_not() {
+    let mut driven = Driven::started(spec());
+    driven.call("p", Some(r#"{"isolation":"worktree"}"#));
+    driven.call("p", Some(r#"{"isolation":null}"#));
+    let isolations: Vec<bool> = driven.run.state().agents.iter().map(|agent| agent.spec.isolation.is_some()).collect();
+    assert_eq!(isolations, [true, false]);
+    let events = driven.call("p", Some(r#"{"isolation":"docker"}"#));
+    let thrown = r#"agent(): unknown isolation "docker"; known is 'worktree'"#;
+    assert!(matches!(&events[0], Event::AgentRefused { message, .. } if message == thrown), "{events:?}");
+}

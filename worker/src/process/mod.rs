@@ -8,6 +8,7 @@ mod protocol;
 mod session;
 mod sweep;
 
+pub(crate) use attempts_lock::{AttemptsLock, LockOutcome};
 pub(crate) use client::{Keeper, KeeperError, KeptChild, Pipes, ProgramStart};
 pub use keeper::keeper_main;
 pub(crate) use protocol::{Exit, Mark};

@@ -7,17 +7,17 @@ use super::schema::{Schema, SchemaError};
 use super::{Ended, Runner, Stop, Work};
 use crate::environment::Environment;
 use crate::process::{Exit, Keeper, KeeperError, KeptChild, Mark, Pipes, ProgramStart};
+use crate::worktree::Worktrees;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use skein_common::Payload;
-use skein_common::agent::{Cause, Usage};
+use skein_common::agent::{Cause, Isolation, Usage};
 use skein_common::wire::AttemptEnd;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
 use tracing::warn;
 
 /// When everything is gone the rest of its output is in the pipes. Longer it takes only when a descriptor was handed
@@ -31,6 +31,7 @@ const EXIT_RETRY: i32 = 75;
 pub(crate) struct CommandRunner {
     pub keeper: Rc<Keeper>,
     pub environment: Environment,
+    pub worktrees: Rc<Worktrees>,
     pub root: Option<PathBuf>,
     pub output_bytes_max: u64,
     /// Between SIGTERM and SIGKILL when an attempt is told to end: time to write a last line.
@@ -64,21 +65,48 @@ enum Halt {
 #[async_trait(?Send)]
 impl Runner for CommandRunner {
     async fn run(&self, work: &Work, stop: &mut Stop) -> Ended {
-        match self.carry_out(work, stop).await {
+        let carried = match work.task.isolation {
+            None => self.in_place(work, stop).await,
+            Some(Isolation::Worktree) => self.in_worktree(work, stop).await,
+        };
+        match carried {
             Ok(ended) | Err(ended) => ended,
         }
     }
 }
 
 impl CommandRunner {
-    async fn carry_out(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
-        let schema = work.schema.as_deref().map(Schema::parse).transpose().map_err(schema_failure)?;
-        let program = program::prepare(work, &self.environment, self.root.as_deref())?;
-        let input = input(work)?;
+    async fn in_place(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
+        let cwd = program::working_directory(work, self.root.as_deref())?;
+        self.carry_out(work, cwd, stop).await
+    }
+
+    /// In a fresh worktree, settled when the attempt is over, however it ended.
+    async fn in_worktree(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
+        let wanted = program::working_directory(work, self.root.as_deref())?;
+        self.hold(work, stop).await?;
+        let worktree = self.worktrees.create(work.attempt(), &wanted, stop).await?;
+        let carried = self.carry_out(work, worktree.cwd.clone(), stop).await;
+        let (Ok(mut ended) | Err(mut ended)) = carried;
+        ended.notes.extend(self.worktrees.take_kept_after_kill(work.attempt()));
+        ended.notes.extend(self.worktrees.settle(worktree).await);
+        Ok(ended)
+    }
+
+    async fn hold(&self, work: &Work, stop: &mut Stop) -> Result<(), Ended> {
         tokio::select! {
             held = self.keeper.hold_run(&work.attempt().run) => held.map_err(not_started)?,
             () = stop.asked() => return Err(Ended::lost(None, "stopped")),
         }
+        self.worktrees.clean_up_run(&work.attempt().run).await;
+        Ok(())
+    }
+
+    async fn carry_out(&self, work: &Work, cwd: PathBuf, stop: &mut Stop) -> Result<Ended, Ended> {
+        let schema = work.schema.as_deref().map(Schema::parse).transpose().map_err(schema_failure)?;
+        let program = program::prepare(work, &self.environment, cwd)?;
+        let input = input(work)?;
+        self.hold(work, stop).await?;
         let (mut child, pipes) = self.keeper.start(start_of(work, program)).await.map_err(not_started)?;
         let mut output = Output::default();
         let attended = self.attend(&mut child, pipes, &input, &mut output, work, stop).await;
@@ -107,7 +135,7 @@ impl CommandRunner {
     ) -> Result<(Option<Halt>, Exit), KeeperError> {
         let progress = Progress::begin();
         // The pipes stay open to the end: a program that wrote too much shall be killed, not go on with a closed one.
-        let mut pump = std::pin::pin!(pump(&mut pipes, input, output, self.output_bytes_max, &progress));
+        let mut pump = std::pin::pin!(output::pump(&mut pipes, input, output, self.output_bytes_max, &progress));
         let mut pumping = true;
         let mut deadline = std::pin::pin!(tokio::time::sleep(work.timeout));
         let mut halt = None;
@@ -161,36 +189,6 @@ impl Halt {
     }
 }
 
-/// Carries the input to the program and its output here, all at the same time, until all of it was carried or
-/// standard output is too large.
-async fn pump(
-    pipes: &mut Pipes,
-    input: &[u8],
-    output: &mut Output,
-    bytes_max: u64,
-    progress: &Progress,
-) -> Result<(), TooLarge> {
-    let Pipes { stdin, stdout, stderr, three } = pipes;
-    let Output { stdout: text, stderr: errors, three: usage } = output;
-    let stdin = stdin.take();
-    let write = async move {
-        if let Some(mut stdin) = stdin {
-            // A program need not read its input.
-            let _ = stdin.write_all(input).await;
-        }
-        Ok(())
-    };
-    let read_errors = async {
-        output::read_stderr(stderr, errors, progress).await;
-        Ok(())
-    };
-    let read_usage = async {
-        output::read_three(three, usage, progress).await;
-        Ok(())
-    };
-    tokio::try_join!(output::read_all(stdout, text, bytes_max, progress), read_errors, read_usage, write).map(|_| ())
-}
-
 fn input(work: &Work) -> Result<Vec<u8>, Ended> {
     let raw = |text: &Option<String>| text.clone().map(RawValue::from_string).transpose();
     let task = &work.task;
@@ -217,11 +215,7 @@ fn input(work: &Work) -> Result<Vec<u8>, Ended> {
 
 fn start_of(work: &Work, program: Program) -> ProgramStart {
     let attempt = work.attempt();
-    let mark = Mark {
-        run: attempt.run.as_str().to_owned(),
-        agent: attempt.agent.to_string(),
-        attempt: attempt.attempt.to_string(),
-    };
+    let mark = Mark::of(attempt);
     let Program { file, argv, env, cwd } = program;
     ProgramStart { run: attempt.run.clone(), mark, program: file, argv, env, cwd }
 }

@@ -1,9 +1,9 @@
 //! Runners: what carries out an attempt, one per kind (A1).
 
 mod command;
-mod output;
-mod program;
-mod progress;
+pub(crate) mod output;
+pub(crate) mod program;
+pub(crate) mod progress;
 mod schema;
 mod simulated;
 

@@ -6,23 +6,23 @@ use tokio::time::{Instant, sleep_until};
 
 /// When there was progress last. What makes it and what waits for its absence share one.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     last: Cell<Instant>,
 }
 
 impl Progress {
     /// The start counts as progress.
-    pub(super) fn begin() -> Progress {
+    pub(crate) fn begin() -> Progress {
         Progress { last: Cell::new(Instant::now()) }
     }
 
     /// There is some now.
-    pub(super) fn made(&self) {
+    pub(crate) fn made(&self) {
         self.last.set(Instant::now());
     }
 
     /// Waits until there was none for so long; for ever when that is not limited.
-    pub(super) async fn stalled(&self, limit: Option<Duration>) {
+    pub(crate) async fn stalled(&self, limit: Option<Duration>) {
         let Some(limit) = limit else { return std::future::pending().await };
         loop {
             match self.left(limit, Instant::now()) {

@@ -9,3 +9,4 @@ mod ports;
 mod stall;
 mod support;
 mod worker;
+mod worktree;
