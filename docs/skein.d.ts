@@ -31,9 +31,12 @@ interface AgentOptions {
   effort?: "low" | "medium" | "high" | "xhigh" | "max";
   /** The name of an agent definition. An unknown one throws. */
   agentType?: string;
-  /** Not available yet: throws. */
+  /** Each attempt in a fresh git worktree of the project, kept when something was changed in it. */
   isolation?: "worktree";
-  /** Milliseconds without progress after which an attempt ends, 0 for never. Nothing acts on it yet. */
+  /**
+   * Milliseconds without progress (a program that writes nothing) after which an attempt ends and another begins, 0 for
+   * never. Six such attempts, and the call rejects. Default: 180000.
+   */
   stallMs?: number;
   /** Only the worker with this host label. When there is none the agent is null. */
   host?: string;
@@ -57,7 +60,8 @@ interface AgentOptions {
 
 /**
  * Starts an agent. null when it ended without an answer; the run goes on. Rejects when it must not start: an empty
- * prompt, a bad option, an unknown type, a spent budget, the cap of agents (`WorkflowAgentCapError`), a stopped run.
+ * prompt, a bad option, an unknown type, a spent budget, the cap of agents (`WorkflowAgentCapError`), a stopped run; and
+ * when all attempts stalled, or five answers did not fit the schema.
  */
 declare function agent<T = unknown>(
   prompt: unknown,

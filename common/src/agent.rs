@@ -49,6 +49,14 @@ pub enum CommandLine {
     Shell { line: String },
 }
 
+/// Where an attempt works, so that it and others do not meet (C23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// In a fresh worktree of the project's git repository.
+    Worktree,
+}
+
 /// Which ends of an agent are tried again (C23).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

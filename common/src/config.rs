@@ -14,6 +14,8 @@ pub struct WorkerSettings {
     pub output_bytes_max: u64,
     /// An attempt without its own `timeout` ends after this. Since: 0.1.
     pub attempt_timeout_ms: u64,
+    /// An attempt without its own `stallMs` ends after so long without progress; 0 is never. Since: 0.1.
+    pub stall_ms: u64,
     /// How long a new owner waits for the processes of the one before to be gone. Since: 0.1.
     pub attempts_lock_wait_ms: u64,
     /// Between asking the processes of an attempt to end and killing them. Since: 0.1.
@@ -27,6 +29,7 @@ impl Default for WorkerSettings {
             heartbeat_ms: 5_000,
             output_bytes_max: 1024 * 1024,
             attempt_timeout_ms: 30 * 60 * 1000,
+            stall_ms: 180_000,
             attempts_lock_wait_ms: 10_000,
             kill_grace_ms: 2_000,
         }

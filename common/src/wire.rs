@@ -1,6 +1,6 @@
 //! Messages between coordinators and workers. They grow by optional fields only (invariant 8).
 
-use crate::agent::{AgentDefinition, Cause, RunnerKind, Simulation, Usage};
+use crate::agent::{AgentDefinition, Cause, Isolation, RunnerKind, Simulation, Usage};
 use crate::payload::Payload;
 use crate::{AgentNumber, AttemptNumber, AttemptToken, Epoch, RunId, WorkerId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -44,6 +44,11 @@ pub struct Task {
     /// Time this attempt may take.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// Time without progress that ends this attempt; 0 is never (L5).
+    #[serde(default)]
+    pub stall_ms: Option<u64>,
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
 }
 
 /// Asks the owner of a run whether an attempt may start. Sent by: Link. Answered by [`ClaimAnswer`].
@@ -146,6 +151,9 @@ pub enum AttemptEnd {
         /// Exit 75, a lost worker, a provider that asks to come back (C23).
         #[serde(default)]
         retryable: bool,
+        /// The attempt answered, and this answer does not fit the schema (C22).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unfit: Option<Box<Payload>>,
     },
     /// Cancelled by its owner; nothing follows from it.
     Cancelled,

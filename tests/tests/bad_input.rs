@@ -174,8 +174,12 @@ fn a02_a_schema_is_checked() {
     let schema = "schema: {type: 'object', required: ['n'], properties: {n: {type: 'number'}}}";
     let (_, view) = run_shell("", "echo '{\"n\":\"3\"}'", schema);
     assert_eq!(view["result"], json!({"n": 3}));
-    let (skein, view) = run_shell("", "echo not json", schema);
-    assert_eq!(view["result"], Value::Null);
+    let skein = Skein::new();
+    skein.shell_agent("worker", "", "echo not json");
+    let body = format!("return await agent('p', {{agentType: 'worker', {schema}}})");
+    let (_, error) = skein.run_json(&skein.workflow("w.js", &body), &[]).failed();
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("5 failed calls") && message.contains("not JSON"), "{message}");
     assert_eq!(only_agent(&skein)["status"], "failed");
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub worker: WorkerId,
     pub runners: Runners,
     pub attempt_timeout: Duration,
+    /// Of tasks that name none; 0 is never.
+    pub stall_ms: u64,
 }
 
 /// One attempt. Its end, whatever it is, is told to Link when it is dropped.
@@ -234,7 +236,7 @@ async fn work_out(shared: &Shared, task: Task, stop: &mut Stop) -> Ended {
     let run = task.attempt.run.clone();
     let gathered = tokio::select! {
         biased;
-        gathered = gather(&shared.ports, &run, task, shared.attempt_timeout) => gathered,
+        gathered = gather(shared, &run, task) => gathered,
         () = stop.asked() => return Ended::lost(None, "stopped"),
     };
     match gathered {
@@ -244,7 +246,8 @@ async fn work_out(shared: &Shared, task: Task, stop: &mut Stop) -> Ended {
 }
 
 /// Brings the texts of a task to their places.
-async fn gather(ports: &Ports, run: &RunId, mut task: Task, timeout: Duration) -> Result<Work, BlobError> {
+async fn gather(shared: &Shared, run: &RunId, mut task: Task) -> Result<Work, BlobError> {
+    let ports = &shared.ports;
     let prompt = text_of(ports, run, std::mem::replace(&mut task.prompt, Payload::text(""))).await?;
     let mut schema = None;
     if let Some(payload) = task.schema.take() {
@@ -254,8 +257,10 @@ async fn gather(ports: &Ports, run: &RunId, mut task: Task, timeout: Duration) -
     if let Some(payload) = task.args.take() {
         args = Some(json_of(ports, run, payload).await?);
     }
-    let timeout = task.timeout_ms.map_or(timeout, Duration::from_millis);
-    Ok(Work { task, prompt, schema, args, timeout })
+    let timeout = task.timeout_ms.map_or(shared.attempt_timeout, Duration::from_millis);
+    let stall_ms = task.stall_ms.unwrap_or(shared.stall_ms);
+    let stall = (stall_ms > 0).then(|| Duration::from_millis(stall_ms));
+    Ok(Work { task, prompt, schema, args, timeout, stall })
 }
 
 async fn text_of(ports: &Ports, run: &RunId, payload: Payload) -> Result<String, BlobError> {

@@ -12,6 +12,7 @@ mod messages;
 mod process;
 mod runner;
 mod worker;
+mod worktree;
 
 pub use messages::Observed;
 pub use process::{descends_from_attempt, keeper_main};

@@ -6,6 +6,7 @@ use crate::link::{Link, LinkConfig};
 use crate::messages::{Drain, Observe, Observed, ReleaseRun, StopWorker};
 use crate::process::Keeper;
 use crate::runner::{CommandRunner, MissingRunner, Runners, SimulatedRunner};
+use crate::worktree::{Git, Worktrees};
 use actix::Addr;
 use skein_common::agent::RunnerKind;
 use skein_common::config::WorkerSettings;
@@ -26,7 +27,7 @@ pub struct WorkerConfig {
     /// Started again as `executable keeper` when the first program is wanted; calls [`crate::keeper_main`] then.
     pub executable: PathBuf,
     /// Holds the attempts locks. Of this store or node only: two workers that may run attempts of the same run at
-    /// the same time need two directories.
+    /// the same time need two directories. Worktrees of attempts are in its folder `worktrees`.
     pub attempts_dir: PathBuf,
     /// Working directory of programs, instead of the project's.
     pub root: Option<PathBuf>,
@@ -61,9 +62,14 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let WorkerConfig { settings, .. } = &config;
     let lock_wait = Duration::from_millis(settings.attempts_lock_wait_ms);
     let keeper = Rc::new(Keeper::new(config.executable.clone(), config.attempts_dir.clone(), lock_wait));
+    let environment = Environment::of_this_process();
+    let git = Git { keeper: Rc::clone(&keeper), environment: environment.clone() };
+    let worktrees = Rc::new(Worktrees::new(git, config.attempts_dir.clone()));
+    worktrees.clean_up().await;
     let command = CommandRunner {
         keeper: Rc::clone(&keeper),
-        environment: Environment::of_this_process(),
+        environment,
+        worktrees,
         root: config.root.clone(),
         output_bytes_max: settings.output_bytes_max,
         kill_grace: Duration::from_millis(settings.kill_grace_ms),
@@ -96,7 +102,7 @@ pub(crate) fn start_with(
     }
     info!(worker = %id, slots = settings.slots, ?targets, "worker starts");
     let attempt_timeout = Duration::from_millis(settings.attempt_timeout_ms);
-    let shared = Rc::new(Shared { ports, worker: id, runners, attempt_timeout });
+    let shared = Rc::new(Shared { ports, worker: id, runners, attempt_timeout, stall_ms: settings.stall_ms });
     let heartbeat = Duration::from_millis(settings.heartbeat_ms);
     let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat };
     Ok(supervise(link))

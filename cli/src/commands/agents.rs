@@ -10,7 +10,7 @@ use skein_common::ports::Ports;
 use skein_common::view::AgentView;
 use skein_common::{Payload, RunId};
 use skein_coordinator::{Clock as _, RunRecord, StoredRun, SystemClock, load_text};
-use skein_engine::{Event, TaskEnd, agent_views};
+use skein_engine::{Event, Interruption, TaskEnd, agent_views};
 
 /// One agent with everything its run recorded of it; `agent --json`.
 #[derive(Debug, Serialize)]
@@ -20,6 +20,8 @@ struct AgentDetail {
     schema: Option<String>,
     attempts_log: Vec<AttemptLine>,
     output: Option<String>,
+    /// The last answer, when none fitted the schema.
+    output_refused: Option<String>,
     notes: Vec<String>,
 }
 
@@ -98,6 +100,7 @@ async fn detail(ports: &Ports, run: &RunId, stored: &StoredRun, view: AgentView)
         schema: None,
         attempts_log: Vec::new(),
         output: None,
+        output_refused: None,
         notes: Vec::new(),
     };
     if let Some(agent) = stored.run.state().agent(number) {
@@ -112,8 +115,11 @@ async fn detail(ports: &Ports, run: &RunId, stored: &StoredRun, view: AgentView)
         if let Event::TaskEnded { end: TaskEnd::Done { value }, .. } = event {
             detail.output = Some(text_of(ports, run, value).await?);
         }
-        if let Event::TaskEnded { notes, .. } = event {
-            detail.notes.clone_from(notes);
+        if let Event::TaskEnded { end: TaskEnd::Thrown { output: Some(last), .. }, .. } = event {
+            detail.output_refused = Some(text_of(ports, run, last).await?);
+        }
+        if let Event::TaskEnded { notes, .. } | Event::AttemptEnded { notes, .. } = event {
+            detail.notes.extend_from_slice(notes);
         }
     }
     Ok(detail)
@@ -133,9 +139,22 @@ fn attempt_text(event: &Event, number: u32) -> Option<String> {
         Event::TaskEnded { agent, end: TaskEnd::Done { .. }, elapsed_ms, .. } if *agent == number => {
             Some(format!("done after {}", short_time(*elapsed_ms)))
         }
-        Event::TaskEnded { agent, end: TaskEnd::Null { cause, detail, message }, .. } if *agent == number => {
+        Event::TaskEnded { agent, end: TaskEnd::Null { cause, detail, message }, .. }
+        | Event::TaskEnded { agent, end: TaskEnd::Thrown { cause, detail, message, .. }, .. }
+            if *agent == number =>
+        {
             let detail = detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
             Some(format!("{cause}{detail}: {message}"))
+        }
+        Event::TaskEnded { agent, end: TaskEnd::RunStopped {}, .. } if *agent == number => {
+            Some(String::from("stopped with its run"))
+        }
+        Event::AgentInterrupted { agent, attempt, then } if *agent == number => {
+            let what = match then {
+                Interruption::Stop => "stopped",
+                Interruption::Restart => "restarted",
+            };
+            Some(format!("attempt {attempt} is to be {what}"))
         }
         _ => None,
     }
@@ -155,5 +174,8 @@ fn print(detail: &AgentDetail) {
     output::line(&format!("prompt:\n{}", printable(&detail.prompt)));
     if let Some(text) = &detail.output {
         output::line(&format!("output:\n{}", printable(text)));
+    }
+    if let Some(text) = &detail.output_refused {
+        output::line(&format!("output that does not fit the schema:\n{}", printable(text)));
     }
 }

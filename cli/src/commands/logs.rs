@@ -95,6 +95,9 @@ fn text_of(event: &Event) -> Option<String> {
         Event::AttemptEnded { agent, attempt, cause, message, .. } => {
             Some(format!("agent {agent}: attempt {attempt} {cause}: {message}; trying again"))
         }
+        Event::TaskEnded { agent, end: TaskEnd::Thrown { message, .. }, .. } => {
+            Some(format!("agent {agent}: {message}"))
+        }
         Event::TaskEnded { agent, end: TaskEnd::Null { cause, detail, message }, .. }
             if !matches!(cause, Cause::Stopped | Cause::Skipped) =>
         {

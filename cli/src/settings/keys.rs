@@ -96,6 +96,7 @@ pub static KEYS: &[Key] = &[
     key!("worker.slots", "SKEIN_SLOTS", Never, slots, to_json, worker.slots),
     key!("worker.output_bytes", "SKEIN_OUTPUT_BYTES", Never, bytes, to_json, worker.output_bytes_max),
     key!("worker.attempt_timeout", "SKEIN_ATTEMPT_TIMEOUT", Never, time, shown_time, worker.attempt_timeout_ms),
+    key!("worker.stall", "SKEIN_STALL", Never, time, shown_time, worker.stall_ms),
     key!("worker.heartbeat", "SKEIN_HEARTBEAT", Never, time, shown_time, worker.heartbeat_ms),
     key!("worker.kill_grace", "SKEIN_KILL_GRACE", Never, time, shown_time, worker.kill_grace_ms),
     key!(

@@ -8,8 +8,9 @@
 //! | Running, interrupted to stop | - | Ended | Ended | Ended | Ended | Ended |
 //! | Ended | - | stale | stale | stale | stale | - |
 
+use crate::event::Event;
 use serde::{Deserialize, Serialize};
-use skein_common::agent::{Cause, RetryRule, RunnerKind, Usage};
+use skein_common::agent::{Cause, Isolation, RetryRule, RunnerKind, Usage};
 use skein_common::{AgentNumber, AttemptNumber, Payload};
 
 /// Attempts that a crash of ours may cost one agent before it counts as lost (C23).
@@ -52,6 +53,8 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_turns: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disallowed_tools: Option<Vec<String>>,
@@ -92,6 +95,10 @@ pub struct Agent {
     pub restarts: u32,
     /// A person ends the attempt that runs; what it still reports does not count.
     pub interrupted: Option<Interruption>,
+    /// Of those, how many ended without progress.
+    pub stalls: u32,
+    /// Of those, how many answered with what does not fit the schema.
+    pub unfit: u32,
     /// Of all attempts that ended.
     pub usage: Usage,
     pub queued_at_ms: i64,
@@ -122,6 +129,7 @@ pub enum Interruption {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
     Done,
+    /// Without an answer, for the script null or an error.
     Null {
         cause: Cause,
         detail: Option<String>,
@@ -147,8 +155,19 @@ impl Agent {
     /// Whether another attempt follows one that failed like this (C23).
     #[must_use]
     pub fn tries_again(&self, retryable: bool) -> bool {
-        let counted = self.attempts.saturating_sub(self.losses_of_ours + self.restarts);
+        let free = self.losses_of_ours + self.restarts + self.stalls + self.unfit;
+        let counted = self.attempts.saturating_sub(free);
         (retryable || self.spec.retry == RetryRule::Any) && counted <= self.spec.retries
+    }
+
+    /// Counts what an attempt that another follows came to.
+    pub(crate) fn count_end(&mut self, event: &Event) {
+        if let Event::AttemptEnded { cause, ours, unfit, .. } = event {
+            self.losses_of_ours += u32::from(*ours);
+            self.restarts += u32::from(self.interrupted.take().is_some());
+            self.stalls += u32::from(*cause == Cause::Stalled);
+            self.unfit += u32::from(*unfit);
+        }
     }
 
     /// Whether another attempt follows one that went down with us.

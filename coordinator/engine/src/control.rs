@@ -129,8 +129,10 @@ impl Run {
             return self.end_by_person(number, Cause::Stopped, usage, batch);
         }
         let message = format!("restarted {BY_A_PERSON}");
-        let (cause, detail, ours) = (Cause::Interrupted, None, false);
-        self.record(Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours }, batch)
+        let (cause, detail, notes) = (Cause::Interrupted, None, Vec::new());
+        let (ours, unfit) = (false, false);
+        let event = Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours, unfit, notes };
+        self.record(event, batch)
     }
 
     fn end_by_person(

@@ -91,6 +91,9 @@ pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> 
                     name: String::from("Error"),
                     message: RUN_STOPPED.to_owned(),
                 }),
+                TaskEnd::Thrown { message, .. } => {
+                    JournalOutcome::Plain(Outcome::Error { name: String::from("Error"), message: message.clone() })
+                }
             };
             (state.agent(*agent)?.call, outcome, spent, cap_reached)
         }

@@ -104,6 +104,11 @@ pub enum Event {
         /// Lost by a crash of ours: does not count against `retries`.
         #[serde(default, skip_serializing_if = "is_false")]
         ours: bool,
+        /// It answered with what does not fit the schema: does not count against `retries`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        unfit: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// An agent ended for good. Settlement.
     TaskEnded {
@@ -171,6 +176,17 @@ pub enum TaskEnd {
     },
     /// Settles as the rejection `run stopped` (C33).
     RunStopped {},
+    /// Settles as an error: no attempt of several got anywhere (C22).
+    Thrown {
+        cause: Cause,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+        /// Of the error that the script gets.
+        message: String,
+        /// What the last attempt answered, when the answers are what was wrong.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Payload>,
+    },
 }
 
 /// Why a run failed. Kinds are words of the user's surfaces.

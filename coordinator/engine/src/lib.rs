@@ -16,6 +16,7 @@ mod event;
 mod options;
 mod phase;
 mod record;
+mod retry;
 mod reuse;
 mod run;
 mod schema;

@@ -4,7 +4,7 @@ use crate::agent::{AgentSpec, PRIORITY_DEFAULT, RETRIES_DEFAULT};
 use crate::schema::Accepted;
 use serde_json::{Map, Value};
 use skein_common::Payload;
-use skein_common::agent::{AgentDefinition, RetryRule, RunnerKind};
+use skein_common::agent::{AgentDefinition, Isolation, RetryRule, RunnerKind};
 use skein_common::config::parse_duration_ms;
 use skein_common::run::RunSpec;
 
@@ -71,7 +71,6 @@ pub fn read_options(
     let options = parse(options)?;
     let mut reader = Reader { options: &options, warnings: Vec::new(), strict: run.strict };
     reader.refuse_unknown_keys()?;
-    reader.refuse_isolation()?;
     let definition = reader.definition(run)?;
     let runner = reader.runner(run, definition)?;
     let spec = AgentSpec {
@@ -95,6 +94,7 @@ pub fn read_options(
         max_turns: reader.whole("maxTurns", u64::from(u32::MAX))?.and_then(|turns| u32::try_from(turns).ok()),
         tools: reader.texts("tools")?,
         disallowed_tools: reader.texts("disallowedTools")?,
+        isolation: reader.isolation()?,
         prompt: Payload::text(String::new()),
     };
     Ok((spec, reader.warnings))
@@ -182,12 +182,10 @@ impl Reader<'_> {
     }
 
     /// An agent must never run less isolated than asked, so what cannot be given always throws (C23).
-    fn refuse_isolation(&self) -> Result<(), CallRefusal> {
+    fn isolation(&self) -> Result<Option<Isolation>, CallRefusal> {
         match self.get("isolation") {
-            None => Ok(()),
-            Some(Value::String(mode)) if mode == "worktree" => {
-                Err(type_error("agent(): isolation 'worktree' is not available on this worker"))
-            }
+            None => Ok(None),
+            Some(Value::String(mode)) if mode == "worktree" => Ok(Some(Isolation::Worktree)),
             Some(mode) => Err(type_error(format!("agent(): unknown isolation {mode}; known is 'worktree'"))),
         }
     }

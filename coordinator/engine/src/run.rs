@@ -14,6 +14,7 @@ use crate::agent::AgentState;
 use crate::command::{Command, Refused};
 use crate::event::{Event, RunError, TaskEnd};
 use crate::options::CallRefusal;
+use crate::retry::Failure;
 use crate::reuse::ReuseTable;
 use crate::schema::Accepted;
 use crate::state::{CallRecord, CorruptJournal, RunState, Stage};
@@ -254,14 +255,9 @@ impl Run {
                 let value = externalise(value, &mut self.large_texts);
                 self.end_task(number, TaskEnd::Done { value }, usage, notes, batch)
             }
-            AttemptEnd::Failed { cause, detail, message, retryable } => {
-                let again = self.state.agent(number).is_some_and(|agent| agent.tries_again(retryable));
-                if again && self.state.stage == Stage::Running {
-                    let event =
-                        Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours: false };
-                    return self.record(event, batch);
-                }
-                self.end_task(number, null(cause, detail, message), usage, notes, batch)
+            AttemptEnd::Failed { cause, detail, message, retryable, unfit } => {
+                let failure = Failure { cause, detail, message, retryable, unfit };
+                self.attempt_failed(number, attempt, failure, usage, notes, batch)
             }
             AttemptEnd::Cancelled => {
                 self.end_task(number, null(Cause::Stopped, None, String::new()), usage, notes, batch)
@@ -285,7 +281,9 @@ impl Run {
         let message = if ours { "its worker went down with us" } else { "its worker is gone" }.to_owned();
         if again && self.state.stage == Stage::Running {
             let (cause, detail, usage) = (Cause::Lost, None, Usage::default());
-            let event = Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours };
+            let (unfit, notes) = (false, Vec::new());
+            let event =
+                Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours, unfit, notes };
             return self.record(event, batch);
         }
         // A script that returned does not wait for it: it ends as it would have without the crash (C28).

@@ -242,8 +242,9 @@ impl RunState {
             }
             Event::AgentRefused { call, agent, key, limit, .. } => self.refuse_agent(*call, *agent, key, *limit)?,
             Event::TaskStarted { agent, attempt, permit } => self.start_attempt(*agent, *attempt, *permit, at_ms)?,
-            Event::AttemptEnded { agent, attempt, usage, ours, .. } => {
-                self.end_attempt(*agent, *attempt, usage, *ours)?;
+            Event::AttemptEnded { agent, attempt, usage, .. } => {
+                self.end_attempt(*agent, *attempt, usage)?;
+                self.agent_mut(*agent)?.count_end(event);
             }
             Event::TaskEnded { agent, end, usage, elapsed_ms, .. } => {
                 self.end_agent(*agent, end, usage, *elapsed_ms)?;
@@ -316,6 +317,8 @@ impl RunState {
             losses_of_ours: 0,
             restarts: 0,
             interrupted: None,
+            stalls: 0,
+            unfit: 0,
             usage: Usage::default(),
             queued_at_ms: at_ms,
             started_at_ms: at_ms,
@@ -354,15 +357,13 @@ impl RunState {
     }
 
     /// The permit comes back and the agent waits again, at its old place in line.
-    fn end_attempt(&mut self, number: AgentNumber, attempt: u32, usage: &Usage, ours: bool) -> Result<(), String> {
+    fn end_attempt(&mut self, number: AgentNumber, attempt: u32, usage: &Usage) -> Result<(), String> {
         self.release(number)?;
         let agent = self.agent_mut(number)?;
         if agent.attempts != attempt {
             return Err(format!("attempt {attempt} of agent {number} does not run"));
         }
         agent.state = AgentState::Queued;
-        agent.losses_of_ours += u32::from(ours);
-        agent.restarts += u32::from(agent.interrupted.take().is_some());
         agent.usage = agent.usage.plus(usage);
         let priority = agent.spec.priority;
         self.semaphore.enqueue(Ticket { id: u64::from(number), priority, tenant: 0 });
@@ -395,7 +396,7 @@ impl RunState {
         let (model, used, label) = (agent.spec.model.clone(), agent.usage, agent.spec.label.clone());
         agent.state = AgentState::Ended(match end {
             TaskEnd::Done { .. } => Ended::Done,
-            TaskEnd::Null { cause, detail, message } => {
+            TaskEnd::Null { cause, detail, message } | TaskEnd::Thrown { cause, detail, message, .. } => {
                 Ended::Null { cause: *cause, detail: detail.clone(), message: message.clone() }
             }
             TaskEnd::RunStopped {} => {
@@ -403,7 +404,7 @@ impl RunState {
             }
         });
         self.budget.settle(model.as_deref(), &used);
-        if let TaskEnd::Null { cause, detail, message } = end {
+        if let TaskEnd::Null { cause, detail, message } | TaskEnd::Thrown { cause, detail, message, .. } = end {
             self.keep_agent_failure(&label, *cause, detail.as_deref(), message);
         }
         Ok(())

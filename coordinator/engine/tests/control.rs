@@ -177,7 +177,7 @@ fn r08_restarts_do_not_count_as_retries() {
     driven.accept(Command::Lose { agent: 1, attempt: 1, ours: false }).expect("over");
     let fails = |driven: &mut Driven, attempt| {
         let message = "exit 75".to_owned();
-        let end = AttemptEnd::Failed { cause: Cause::Failed, detail: None, message, retryable: true };
+        let end = AttemptEnd::Failed { cause: Cause::Failed, detail: None, message, retryable: true, unfit: None };
         driven.accept(Command::Report { agent: 1, attempt, end, usage: Usage::default(), notes: Vec::new() })
     };
     assert_eq!(started(&fails(&mut driven, 2).expect("retried")), 1);

@@ -65,6 +65,7 @@ fn eventful() -> Driven {
         detail: Some("exit 3".to_owned()),
         message: "no".to_owned(),
         retryable: false,
+        unfit: None,
     };
     let (usage, notes) = (Usage { output: 7, ..Usage::default() }, vec!["a note".to_owned()]);
     accept(&mut driven, Command::Report { agent: 2, attempt: 1, end, usage, notes });

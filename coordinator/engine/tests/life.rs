@@ -19,7 +19,7 @@ fn is_started(event: &Event) -> bool {
 
 fn failure(retryable: bool) -> AttemptEnd {
     let detail = Some("exit 3".to_owned());
-    AttemptEnd::Failed { cause: Cause::Failed, detail, message: "no".to_owned(), retryable }
+    AttemptEnd::Failed { cause: Cause::Failed, detail, message: "no".to_owned(), retryable, unfit: None }
 }
 
 fn report(agent: u32, attempt: u32, end: AttemptEnd) -> Command {
@@ -119,7 +119,7 @@ fn c23_what_cannot_be_meant_throws() {
     for options in [
         r#"{"agentType":"nope"}"#,
         r#"{"isolation":"docker"}"#,
-        r#"{"isolation":"worktree"}"#,
+        r#"{"isolation":true}"#,
         r#"{"retries":11}"#,
         r#"{"retries":-1}"#,
         r#"{"priority":10}"#,

@@ -19,6 +19,8 @@ const AGENTS_MAX: u32 = 12;
 enum Step {
     Calls(u32),
     Report { agent: u32, attempt: u32, done: bool, retryable: bool, tokens: u64 },
+    Stall { agent: u32, attempt: u32 },
+    Unfit { agent: u32, attempt: u32 },
     Lose { agent: u32, attempt: u32, ours: bool },
     Timer(u64),
     Fire(u32),
@@ -48,7 +50,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Resume),
         2 => agent.clone().prop_map(Step::StopAgent),
         2 => agent.clone().prop_map(Step::RestartAgent),
-        2 => agent.prop_map(Step::SkipAgent),
+        2 => agent.clone().prop_map(Step::SkipAgent),
+        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Stall { agent, attempt }),
+        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Unfit { agent, attempt }),
         2 => (0..5000u64).prop_map(Step::Timer),
         2 => (1..20u32).prop_map(Step::Fire),
         2 => any::<u8>().prop_map(Step::Chatter),
@@ -57,6 +61,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::EndGrace),
         1 => Just(Step::Stop),
     ]
+}
+
+fn nothing_came_of_it(agent: u32, attempt: u32, cause: Cause, unfit: Option<Box<Payload>>) -> Command {
+    let message = String::from("nothing");
+    let end = AttemptEnd::Failed { cause, detail: None, message, retryable: false, unfit };
+    let notes = vec![String::from("a note")];
+    Command::Report { agent, attempt, end, usage: Usage { output: 1, ..Usage::default() }, notes }
 }
 
 /// Plays a step; refused ones change nothing.
@@ -83,11 +94,15 @@ fn play(driven: &mut Driven, step: &Step, calls: &mut u32) {
                 AttemptEnd::Done { value: Payload::text("v") }
             } else {
                 let message = String::from("no");
-                AttemptEnd::Failed { cause: Cause::Failed, detail: None, message, retryable: *retryable }
+                AttemptEnd::Failed { cause: Cause::Failed, detail: None, message, retryable: *retryable, unfit: None }
             },
             usage: Usage { output: *tokens, ..Usage::default() },
             notes: Vec::new(),
         },
+        Step::Stall { agent, attempt } => nothing_came_of_it(*agent, *attempt, Cause::Stalled, None),
+        Step::Unfit { agent, attempt } => {
+            nothing_came_of_it(*agent, *attempt, Cause::Failed, Some(Box::new(Payload::text("not it"))))
+        }
         Step::Lose { agent, attempt, ours } => Command::Lose { agent: *agent, attempt: *attempt, ours: *ours },
         Step::Fire(call) => Command::Fire { call: *call },
         Step::Chatter(kind) => {

@@ -33,7 +33,7 @@ impl Feed {
 fn is_told(event: &Event) -> bool {
     match event {
         Event::LogLine { .. } | Event::SlotFailed { .. } | Event::AttemptEnded { .. } => true,
-        Event::TaskEnded { end, .. } => matches!(end, TaskEnd::Null { .. }),
+        Event::TaskEnded { end, .. } => matches!(end, TaskEnd::Null { .. } | TaskEnd::Thrown { .. }),
         _ => false,
     }
 }

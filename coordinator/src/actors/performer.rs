@@ -167,6 +167,8 @@ impl RunPerformer {
             project_dir: state.spec.project_dir.clone(),
             simulation: state.spec.simulation,
             timeout_ms: spec.timeout_ms,
+            stall_ms: spec.stall_ms,
+            isolation: spec.isolation,
         };
         let target = match &spec.host {
             Some(host) => Target::Host(host.clone()),

@@ -73,7 +73,7 @@ impl Told {
     pub fn setbacks(&self) -> Vec<&(i64, Event)> {
         let is_setback = |(_, event): &&(i64, Event)| match event {
             Event::EpochBegan { .. } | Event::AttemptEnded { .. } => true,
-            Event::TaskEnded { end, .. } => matches!(end, TaskEnd::Null { .. }),
+            Event::TaskEnded { end, .. } => matches!(end, TaskEnd::Null { .. } | TaskEnd::Thrown { .. }),
             _ => false,
         };
         self.events.iter().filter(is_setback).collect()

@@ -329,6 +329,7 @@ impl World {
             detail: None,
             message: String::from("as the model wants"),
             retryable,
+            unfit: None,
         };
         if is_flaky(&prompt) && execution.attempt.attempt == 1 {
             return Some(failed(true));

@@ -9,6 +9,7 @@ mod protocol;
 mod session;
 mod sweep;
 
+pub(crate) use attempts_lock::{AttemptsLock, LockOutcome};
 pub(crate) use client::{Keeper, KeeperError, KeptChild, Pipes, ProgramStart};
 pub use keeper::keeper_main;
 pub use lineage::descends_from_attempt;

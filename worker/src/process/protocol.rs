@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use skein_common::RunId;
+use skein_common::wire::AttemptRef;
 use std::collections::VecDeque;
 
 /// A longer frame is no frame of ours.
@@ -46,6 +47,17 @@ pub(crate) struct Mark {
     pub run: String,
     pub agent: String,
     pub attempt: String,
+}
+
+impl Mark {
+    /// The mark of this attempt's processes.
+    pub(crate) fn of(attempt: &AttemptRef) -> Mark {
+        Mark {
+            run: attempt.run.as_str().to_owned(),
+            agent: attempt.agent.to_string(),
+            attempt: attempt.attempt.to_string(),
+        }
+    }
 }
 
 /// What a keeper says.

@@ -2,21 +2,22 @@
 
 use super::output::{self, Output, TooLarge};
 use super::program::{self, Program};
+use super::progress::Progress;
 use super::schema::{Schema, SchemaError};
 use super::{Ended, Runner, Stop, Work};
 use crate::environment::Environment;
 use crate::process::{Exit, Keeper, KeeperError, KeptChild, Mark, Pipes, ProgramStart};
+use crate::worktree::Worktrees;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use skein_common::Payload;
-use skein_common::agent::Cause;
+use skein_common::agent::{Cause, Isolation, Usage};
 use skein_common::wire::AttemptEnd;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
 use tracing::warn;
 
 /// When everything is gone the rest of its output is in the pipes. Longer it takes only when a descriptor was handed
@@ -30,6 +31,7 @@ const EXIT_RETRY: i32 = 75;
 pub(crate) struct CommandRunner {
     pub keeper: Rc<Keeper>,
     pub environment: Environment,
+    pub worktrees: Rc<Worktrees>,
     pub root: Option<PathBuf>,
     pub output_bytes_max: u64,
     /// Between SIGTERM and SIGKILL when an attempt is told to end: time to write a last line.
@@ -55,30 +57,59 @@ struct Input<'a> {
 enum Halt {
     Stopped,
     TimedOut,
+    /// There was no progress for so long.
+    Stalled(Duration),
     TooLarge,
 }
 
 #[async_trait(?Send)]
 impl Runner for CommandRunner {
     async fn run(&self, work: &Work, stop: &mut Stop) -> Ended {
-        match self.carry_out(work, stop).await {
+        let carried = match work.task.isolation {
+            None => self.in_place(work, stop).await,
+            Some(Isolation::Worktree) => self.in_worktree(work, stop).await,
+        };
+        match carried {
             Ok(ended) | Err(ended) => ended,
         }
     }
 }
 
 impl CommandRunner {
-    async fn carry_out(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
-        let schema = work.schema.as_deref().map(Schema::parse).transpose().map_err(schema_failure)?;
-        let program = program::prepare(work, &self.environment, self.root.as_deref())?;
-        let input = input(work)?;
+    async fn in_place(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
+        let cwd = program::working_directory(work, self.root.as_deref())?;
+        self.carry_out(work, cwd, stop).await
+    }
+
+    /// In a fresh worktree, settled when the attempt is over, however it ended.
+    async fn in_worktree(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
+        let wanted = program::working_directory(work, self.root.as_deref())?;
+        self.hold(work, stop).await?;
+        let worktree = self.worktrees.create(work.attempt(), &wanted, stop).await?;
+        let carried = self.carry_out(work, worktree.cwd.clone(), stop).await;
+        let (Ok(mut ended) | Err(mut ended)) = carried;
+        ended.notes.extend(self.worktrees.take_kept_after_kill(work.attempt()));
+        ended.notes.extend(self.worktrees.settle(worktree).await);
+        Ok(ended)
+    }
+
+    async fn hold(&self, work: &Work, stop: &mut Stop) -> Result<(), Ended> {
         tokio::select! {
             held = self.keeper.hold_run(&work.attempt().run) => held.map_err(not_started)?,
             () = stop.asked() => return Err(Ended::lost(None, "stopped")),
         }
+        self.worktrees.clean_up_run(&work.attempt().run).await;
+        Ok(())
+    }
+
+    async fn carry_out(&self, work: &Work, cwd: PathBuf, stop: &mut Stop) -> Result<Ended, Ended> {
+        let schema = work.schema.as_deref().map(Schema::parse).transpose().map_err(schema_failure)?;
+        let program = program::prepare(work, &self.environment, cwd)?;
+        let input = input(work)?;
+        self.hold(work, stop).await?;
         let (mut child, pipes) = self.keeper.start(start_of(work, program)).await.map_err(not_started)?;
         let mut output = Output::default();
-        let attended = self.attend(&mut child, pipes, &input, &mut output, work.timeout, stop).await;
+        let attended = self.attend(&mut child, pipes, &input, &mut output, work, stop).await;
         let (halt, exit) = attended.map_err(|error| Ended::lost(Some("keeper"), error.to_string()))?;
         let usage = output.three.usage();
         let mut ended = match halt {
@@ -99,13 +130,14 @@ impl CommandRunner {
         mut pipes: Pipes,
         input: &[u8],
         output: &mut Output,
-        timeout: Duration,
+        work: &Work,
         stop: &mut Stop,
     ) -> Result<(Option<Halt>, Exit), KeeperError> {
+        let progress = Progress::begin();
         // The pipes stay open to the end: a program that wrote too much shall be killed, not go on with a closed one.
-        let mut pump = std::pin::pin!(pump(&mut pipes, input, output, self.output_bytes_max));
+        let mut pump = std::pin::pin!(output::pump(&mut pipes, input, output, self.output_bytes_max, &progress));
         let mut pumping = true;
-        let mut deadline = std::pin::pin!(tokio::time::sleep(timeout));
+        let mut deadline = std::pin::pin!(tokio::time::sleep(work.timeout));
         let mut halt = None;
         let exit = loop {
             let reason = tokio::select! {
@@ -115,6 +147,7 @@ impl CommandRunner {
                     pumped.err().map(|TooLarge| Halt::TooLarge)
                 }
                 () = &mut deadline, if halt.is_none() => Some(Halt::TimedOut),
+                () = progress.stalled(work.stall), if halt.is_none() => work.stall.map(Halt::Stalled),
                 () = stop.asked(), if halt.is_none() => Some(Halt::Stopped),
             };
             if let Some(reason) = reason.filter(|_| halt.is_none()) {
@@ -135,6 +168,7 @@ impl CommandRunner {
                 let message = format!("ran longer than {} ms", work.timeout.as_millis());
                 (Cause::TimedOut, Some("command_timeout"), message)
             }
+            Halt::Stalled(limit) => (Cause::Stalled, None, format!("no progress for {}ms", limit.as_millis())),
             Halt::TooLarge => {
                 let message = format!("standard output is larger than {} bytes", self.output_bytes_max);
                 (Cause::OutputTooLarge, None, message)
@@ -149,34 +183,10 @@ impl CommandRunner {
 impl Halt {
     fn grace(&self, setting: Duration) -> Duration {
         match self {
-            Halt::Stopped | Halt::TimedOut => setting,
+            Halt::Stopped | Halt::TimedOut | Halt::Stalled(_) => setting,
             Halt::TooLarge => Duration::ZERO,
         }
     }
-}
-
-/// Carries the input to the program and its output here, all at the same time, until all of it was carried or
-/// standard output is too large.
-async fn pump(pipes: &mut Pipes, input: &[u8], output: &mut Output, bytes_max: u64) -> Result<(), TooLarge> {
-    let Pipes { stdin, stdout, stderr, three } = pipes;
-    let Output { stdout: text, stderr: errors, three: usage } = output;
-    let stdin = stdin.take();
-    let write = async move {
-        if let Some(mut stdin) = stdin {
-            // A program need not read its input.
-            let _ = stdin.write_all(input).await;
-        }
-        Ok(())
-    };
-    let read_errors = async {
-        output::read_stderr(stderr, errors).await;
-        Ok(())
-    };
-    let read_usage = async {
-        output::read_three(three, usage).await;
-        Ok(())
-    };
-    tokio::try_join!(output::read_all(stdout, text, bytes_max), read_errors, read_usage, write).map(|_| ())
 }
 
 fn input(work: &Work) -> Result<Vec<u8>, Ended> {
@@ -205,11 +215,7 @@ fn input(work: &Work) -> Result<Vec<u8>, Ended> {
 
 fn start_of(work: &Work, program: Program) -> ProgramStart {
     let attempt = work.attempt();
-    let mark = Mark {
-        run: attempt.run.as_str().to_owned(),
-        agent: attempt.agent.to_string(),
-        attempt: attempt.attempt.to_string(),
-    };
+    let mark = Mark::of(attempt);
     let Program { file, argv, env, cwd } = program;
     ProgramStart { run: attempt.run.clone(), mark, program: file, argv, env, cwd }
 }
@@ -246,13 +252,9 @@ fn exited(exit: Exit, output: Output, schema: Option<&Schema>) -> Ended {
 
 fn succeeded(stdout: Vec<u8>, schema: Option<&Schema>) -> Ended {
     let (text, replaced) = output::text_of(stdout);
-    let value = match schema {
-        None => Ok(Payload::Text { text }),
+    let mut ended = match schema {
+        None => Ended::done(Payload::Text { text }, Usage::default()),
         Some(schema) => fitted(text, schema),
-    };
-    let mut ended = match value {
-        Ok(value) => Ended::done(value, Default::default()),
-        Err(message) => Ended::failed(Cause::Failed, Some("schema"), message),
     };
     if replaced {
         ended.notes.push("standard output was not valid UTF-8: what was not is replaced".to_owned());
@@ -260,17 +262,20 @@ fn succeeded(stdout: Vec<u8>, schema: Option<&Schema>) -> Ended {
     ended
 }
 
-fn fitted(text: String, schema: &Schema) -> Result<Payload, String> {
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| format!("standard output is not JSON: {error}"))?;
-    let fitted = schema.fit(&value).map_err(|error| format!("standard output does not fit the schema: {error}"))?;
-    Ok(match fitted {
+fn fitted(text: String, schema: &Schema) -> Ended {
+    let value: serde_json::Value = match serde_json::from_str(&text) {
+        Ok(value) => value,
+        Err(error) => return Ended::unfit(text, format!("standard output is not JSON: {error}")),
+    };
+    let value = match schema.fit(&value) {
         // As the program wrote it: numbers keep all their digits.
-        Cow::Borrowed(_) => Payload::Json { json: text },
-        Cow::Owned(coerced) => Payload::json(coerced.to_string()),
-    })
+        Ok(Cow::Borrowed(_)) => Payload::Json { json: text },
+        Ok(Cow::Owned(coerced)) => Payload::json(coerced.to_string()),
+        Err(error) => return Ended::unfit(text, format!("standard output does not fit the schema: {error}")),
+    };
+    Ended::done(value, Usage::default())
 }
 
 fn schema_failure(error: SchemaError) -> Ended {
-    Ended::failed(Cause::Failed, Some("schema"), error.to_string())
+    Ended::failed(Cause::Failed, Some("bad_schema"), error.to_string())
 }

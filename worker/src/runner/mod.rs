@@ -1,8 +1,9 @@
 //! Runners: what carries out an attempt, one per kind (A1).
 
 mod command;
-mod output;
-mod program;
+pub(crate) mod output;
+pub(crate) mod program;
+pub(crate) mod progress;
 mod schema;
 mod simulated;
 
@@ -55,6 +56,8 @@ pub(crate) struct Work {
     pub args: Option<String>,
     /// For the whole attempt.
     pub timeout: Duration,
+    /// Without progress; `None` is for ever.
+    pub stall: Option<Duration>,
 }
 
 impl Work {
@@ -81,8 +84,17 @@ impl Ended {
     /// A failure that is not tried again.
     pub(crate) fn failed(cause: Cause, detail: Option<&str>, message: impl Into<String>) -> Ended {
         let detail = detail.map(str::to_owned);
-        let end = AttemptEnd::Failed { cause, detail, message: message.into(), retryable: false };
+        let end = AttemptEnd::Failed { cause, detail, message: message.into(), retryable: false, unfit: None };
         Ended { end, usage: Usage::default(), notes: Vec::new() }
+    }
+
+    /// An answer that does not fit the schema; why it does not.
+    pub(crate) fn unfit(answer: String, message: String) -> Ended {
+        let mut ended = Ended::failed(Cause::Failed, Some("schema"), message);
+        if let AttemptEnd::Failed { unfit, .. } = &mut ended.end {
+            *unfit = Some(Box::new(Payload::text(answer)));
+        }
+        ended
     }
 
     /// A loss by a fault of ours: tried again.

@@ -1,8 +1,10 @@
 //! What a program writes: all of standard output up to a limit, the last of standard error, a line on descriptor 3.
 
+use super::progress::Progress;
+use crate::process::Pipes;
 use skein_common::agent::Usage;
 use std::collections::VecDeque;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 
 /// Read at a time; a pipe holds no more.
@@ -14,25 +16,60 @@ const USAGE_BYTES: usize = 16 * 1024;
 
 /// Everything that was written.
 #[derive(Debug, Default)]
-pub(super) struct Output {
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Tail,
-    pub(super) three: Tail,
+pub(crate) struct Output {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Tail,
+    pub(crate) three: Tail,
 }
 
 /// The last bytes of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     bytes: VecDeque<u8>,
     cut: bool,
 }
 
 /// Standard output was longer than allowed.
 #[derive(Debug)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
+
+/// Carries the input to the program and its output here, all at the same time, until all of it was carried or
+/// standard output is too large.
+pub(crate) async fn pump(
+    pipes: &mut Pipes,
+    input: &[u8],
+    output: &mut Output,
+    bytes_max: u64,
+    progress: &Progress,
+) -> Result<(), TooLarge> {
+    let Pipes { stdin, stdout, stderr, three } = pipes;
+    let Output { stdout: text, stderr: errors, three: usage } = output;
+    let stdin = stdin.take();
+    let write = async move {
+        if let Some(mut stdin) = stdin {
+            // A program need not read its input.
+            let _ = stdin.write_all(input).await;
+        }
+        Ok(())
+    };
+    let read_errors = async {
+        read_stderr(stderr, errors, progress).await;
+        Ok(())
+    };
+    let read_usage = async {
+        read_three(three, usage, progress).await;
+        Ok(())
+    };
+    tokio::try_join!(read_all(stdout, text, bytes_max, progress), read_errors, read_usage, write).map(|_| ())
+}
 
 /// Reads until the end of the stream, or until there is more than `bytes_max`.
-pub(super) async fn read_all(from: &mut pipe::Receiver, into: &mut Vec<u8>, bytes_max: u64) -> Result<(), TooLarge> {
+async fn read_all(
+    from: &mut pipe::Receiver,
+    into: &mut Vec<u8>,
+    bytes_max: u64,
+    progress: &Progress,
+) -> Result<(), TooLarge> {
     let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     loop {
         // Room for one byte more than allowed tells whether there is more.
@@ -42,25 +79,26 @@ pub(super) async fn read_all(from: &mut pipe::Receiver, into: &mut Vec<u8>, byte
         match limited.read_buf(into).await {
             Ok(0) | Err(_) => return Ok(()),
             Ok(_) if into.len() > bytes_max => return Err(TooLarge),
-            Ok(_) => {}
+            Ok(_) => progress.made(),
         }
     }
 }
 
 /// Reads until the end of the stream and keeps the last bytes.
-pub(super) async fn read_stderr(from: &mut pipe::Receiver, into: &mut Tail) {
-    into.read(from, STDERR_BYTES).await;
+async fn read_stderr(from: &mut pipe::Receiver, into: &mut Tail, progress: &Progress) {
+    into.read(from, STDERR_BYTES, progress).await;
 }
 
 /// Reads until the end of the stream and keeps the last bytes.
-pub(super) async fn read_three(from: &mut pipe::Receiver, into: &mut Tail) {
-    into.read(from, USAGE_BYTES).await;
+async fn read_three(from: &mut pipe::Receiver, into: &mut Tail, progress: &Progress) {
+    into.read(from, USAGE_BYTES, progress).await;
 }
 
 impl Tail {
-    async fn read(&mut self, from: &mut pipe::Receiver, bytes_max: usize) {
+    async fn read(&mut self, from: &mut pipe::Receiver, bytes_max: usize, progress: &Progress) {
         let mut chunk = Vec::with_capacity(4 * 1024);
         while matches!(from.read_buf(&mut chunk).await, Ok(read) if read > 0) {
+            progress.made();
             self.bytes.extend(&chunk);
             chunk.clear();
             let surplus = self.bytes.len().saturating_sub(bytes_max);
@@ -70,7 +108,7 @@ impl Tail {
     }
 
     /// As text, from the first whole line on if something was cut off.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let bytes: Vec<u8> = self.bytes.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let whole = match text.split_once('\n') {
@@ -81,7 +119,7 @@ impl Tail {
     }
 
     /// The usage of the last line, if there is one; an error when it is something else.
-    pub(super) fn usage(&self) -> Result<Option<Usage>, String> {
+    pub(crate) fn usage(&self) -> Result<Option<Usage>, String> {
         let text = self.text();
         let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) else { return Ok(None) };
         let value: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
@@ -91,7 +129,7 @@ impl Tail {
 }
 
 /// As text, with one line break at the end dropped; true when something was no UTF-8 and was replaced.
-pub(super) fn text_of(stdout: Vec<u8>) -> (String, bool) {
+pub(crate) fn text_of(stdout: Vec<u8>) -> (String, bool) {
     let (mut text, replaced) = match String::from_utf8(stdout) {
         Ok(text) => (text, false),
         Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),

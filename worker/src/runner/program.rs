@@ -11,7 +11,7 @@ const PROMPT_ARGUMENT_BYTES_MAX: usize = 100 * 1024;
 /// A longer label or phase is cut in the environment, since the system refuses to start a program with it.
 const VARIABLE_BYTES_MAX: usize = 4 * 1024;
 /// Variables of the worker that every program gets.
-const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+pub(crate) const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /// A program ready to be started.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,10 +23,9 @@ pub(super) struct Program {
 }
 
 /// Finds everything out, or says why the attempt fails.
-pub(super) fn prepare(work: &Work, environment: &Environment, root: Option<&Path>) -> Result<Program, Ended> {
+pub(super) fn prepare(work: &Work, environment: &Environment, cwd: PathBuf) -> Result<Program, Ended> {
     let definition = work.task.definition.as_ref();
     let definition_dir = definition.and_then(|definition| Path::new(&definition.path).parent());
-    let cwd = working_directory(work, definition, root)?;
     let argv = arguments(work, definition, definition_dir)?;
     let env = variables(work, definition, environment);
     let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
@@ -40,7 +39,9 @@ fn failed(detail: &str, message: impl Into<String>) -> Ended {
     Ended::failed(Cause::Failed, Some(detail), message)
 }
 
-fn working_directory(work: &Work, definition: Option<&AgentDefinition>, root: Option<&Path>) -> Result<PathBuf, Ended> {
+/// The definition's, else the worker's root, else the project.
+pub(super) fn working_directory(work: &Work, root: Option<&Path>) -> Result<PathBuf, Ended> {
+    let definition = work.task.definition.as_ref();
     let project = Path::new(&work.task.project_dir);
     let own = definition.and_then(|definition| definition.cwd.as_deref()).map(|cwd| project.join(cwd));
     let cwd = own.or_else(|| root.map(Path::to_owned)).unwrap_or_else(|| project.to_owned());
@@ -155,7 +156,13 @@ fn cut(text: &str) -> String {
     text[..end].replace('\0', "\u{fffd}")
 }
 
-fn find_program(name: &str, path: &str, definition_dir: Option<&Path>, cwd: &Path) -> Result<PathBuf, Ended> {
+/// The file of this name: beside the definition or below the folder, or along the path.
+pub(crate) fn find_program(
+    name: &str,
+    path: &str,
+    definition_dir: Option<&Path>,
+    cwd: &Path,
+) -> Result<PathBuf, Ended> {
     let places: Vec<PathBuf> = if name.contains('/') {
         definition_dir.into_iter().chain([cwd]).map(|dir| dir.join(name)).collect()
     } else {

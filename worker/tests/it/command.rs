@@ -1,63 +1,11 @@
 //! The `command` runner with real programs (A2).
 
-use crate::support::{World, agreeable, config, definition, eventually, new_run, processes_with, shell, task};
+use crate::bench::{Bench, failure, text};
+use crate::support::{definition, eventually, processes_with, shell, task};
+use skein_common::Payload;
 use skein_common::agent::{Cause, CommandLine, Usage};
-use skein_common::wire::{AttemptEnd, AttemptReport, Task};
-use skein_common::{Payload, RunId};
+use skein_common::wire::AttemptEnd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::sync::Arc;
-
-struct Bench {
-    world: Arc<World>,
-    run: RunId,
-    directory: tempfile::TempDir,
-    worker: skein_worker::WorkerHandle,
-}
-
-impl Bench {
-    async fn new() -> Bench {
-        Bench::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut skein_worker::WorkerConfig)) -> Bench {
-        let world = World::new(agreeable(60_000));
-        let directory = tempfile::tempdir().unwrap();
-        let mut config = config(&world, &directory.path().join("attempts"));
-        change(&mut config);
-        let worker = skein_worker::start(config).await.unwrap();
-        Bench { world, run: new_run(), directory, worker }
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    async fn report(&self, task: &Task) -> AttemptReport {
-        self.world.dispatch(task);
-        self.world.report(&task.attempt).await
-    }
-
-    async fn shell(&self, agent: u32, line: &str) -> AttemptReport {
-        self.report(&shell(&self.run, agent, self.path(), line)).await
-    }
-}
-
-fn text(report: &AttemptReport) -> &str {
-    match &report.end {
-        AttemptEnd::Done { value } => value.inline().unwrap(),
-        other => panic!("not done: {other:?}"),
-    }
-}
-
-fn failure(report: &AttemptReport) -> (Cause, &str, &str, bool) {
-    match &report.end {
-        AttemptEnd::Failed { cause, detail, message, retryable } => {
-            (*cause, detail.as_deref().unwrap_or_default(), message, *retryable)
-        }
-        other => panic!("not failed: {other:?}"),
-    }
-}
 
 #[actix_rt::test]
 async fn a02_exit_codes_and_signals_tell_how_it_ended() {
@@ -156,25 +104,11 @@ async fn a02_prompt_and_folder_are_filled_into_arguments() {
 
     task.attempt.agent = 2;
     task.prompt = Payload::text("x".repeat(100 * 1024 + 1));
-    let (cause, detail, message, _) = (bench.report(&task).await.end).into_parts();
-    assert_eq!((cause, detail.as_str()), (Cause::Failed, "prompt_too_large"));
+    let report = bench.report(&task).await;
+    let (cause, detail, message, _) = failure(&report);
+    assert_eq!((cause, detail), (Cause::Failed, "prompt_too_large"));
     assert!(message.contains("102401 bytes"), "{message}");
     bench.worker.stop().await;
-}
-
-trait IntoParts {
-    fn into_parts(self) -> (Cause, String, String, bool);
-}
-
-impl IntoParts for AttemptEnd {
-    fn into_parts(self) -> (Cause, String, String, bool) {
-        match self {
-            AttemptEnd::Failed { cause, detail, message, retryable } => {
-                (cause, detail.unwrap_or_default(), message, retryable)
-            }
-            other => panic!("not failed: {other:?}"),
-        }
-    }
 }
 
 #[actix_rt::test]
@@ -258,6 +192,8 @@ async fn a02_with_a_schema_the_output_must_fit() {
         let (cause, detail, message, retryable) = failure(&report);
         assert_eq!((cause, detail, retryable), (Cause::Failed, "schema", false), "{line}");
         assert!(message.starts_with("standard output"), "{message}");
+        let AttemptEnd::Failed { unfit: Some(answer), .. } = &report.end else { panic!("no answer: {report:?}") };
+        assert_eq!(answer.inline(), Some(line.strip_prefix("echo ").unwrap_or_default().trim_matches('\'')), "{line}");
     }
     bench.worker.stop().await;
 }

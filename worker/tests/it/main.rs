@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bench;
 mod command;
 mod delivery;
 mod ports;
+mod stall;
 mod support;
 mod worker;
+mod worktree;

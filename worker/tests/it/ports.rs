@@ -153,6 +153,8 @@ pub fn task(run: &RunId, agent: u32, runner: RunnerKind, project_dir: &Path) -> 
         project_dir: project_dir.to_str().unwrap().into(),
         simulation: Simulation::default(),
         timeout_ms: None,
+        stall_ms: None,
+        isolation: None,
     }
 }
 
