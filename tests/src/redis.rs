@@ -2,9 +2,9 @@
 #![expect(clippy::expect_used, reason = "servers that cannot be made fail the test")]
 
 use crate::{eventually, processes, project_dir};
-use rustix::process::Signal;
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -26,7 +26,13 @@ pub struct Redis {
     pub first_port: u16,
     pub answers: Value,
     traffic: Option<Child>,
+    /// Ends the servers when its standard input closes: in `drop`, or because the test died.
+    guard: Child,
 }
+
+/// Servers work in folders of their own below ours; nothing else on the machine does.
+const GUARD: &str = r#"read _; for process in /proc/[0-9]*; do
+    case $(readlink "$process/cwd") in "$0"/*) kill -9 "${process#/proc/}";; esac; done"#;
 
 impl Redis {
     /// Starts the servers; `mode` is `standalone` or `cluster`.
@@ -39,7 +45,10 @@ impl Redis {
         *next = Some(first_port + SERVERS);
         drop(next);
         let dir = tempfile::Builder::new().prefix("skein-redis-").tempdir().expect("a folder");
-        let mut redis = Redis { dir, first_port, answers: Value::Null, traffic: None };
+        let mut guard = Command::new("sh");
+        guard.args(["-c", GUARD]).arg(canonical(dir.path())).stdin(Stdio::piped()).stderr(Stdio::null());
+        let guard = guard.process_group(0).spawn().expect("sh runs");
+        let mut redis = Redis { dir, first_port, answers: Value::Null, traffic: None, guard };
         let answers = redis.dir.path().join("answers.json");
         let (seed, port) = (seed.to_string(), first_port.to_string());
         let mut start = redis.generator("start");
@@ -99,7 +108,6 @@ impl Redis {
         self.dir.path().join("servers")
     }
 
-    /// Servers work in folders of their own below ours; nothing else on the machine does.
     fn servers(&self) -> Vec<i32> {
         processes::working_below(&canonical(self.dir.path()))
     }
@@ -111,9 +119,8 @@ impl Drop for Redis {
             let _gone_already = traffic.kill();
             let _ended = traffic.wait();
         }
-        for pid in self.servers() {
-            processes::signal(pid, Signal::KILL);
-        }
+        drop(self.guard.stdin.take());
+        let _ended = self.guard.wait();
     }
 }
 

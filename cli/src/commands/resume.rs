@@ -101,7 +101,10 @@ fn reusable(stored: &StoredRun) -> ReuseTable {
 }
 
 /// Who holds the run, unless the holder goes away while we look.
-async fn holder_that_stays(ports: &Ports, run: &str) -> Result<Option<String>, LeaseError> {
+///
+/// # Errors
+/// The store does not answer.
+pub async fn holder_that_stays(ports: &Ports, run: &str) -> Result<Option<String>, LeaseError> {
     for _ in 1..LOOKS {
         if ports.leases.holder(run).await?.is_none() {
             return Ok(None);
