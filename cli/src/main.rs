@@ -8,6 +8,8 @@ mod launch;
 mod output;
 mod progress;
 mod report;
+mod saved;
+mod saved_args;
 mod session;
 mod settings;
 mod stored;
@@ -57,6 +59,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
         Command::Agent(args) => commands::agents::agent(&global, args).await,
         Command::Logs(args) => commands::logs::logs(&global, args).await,
         Command::Completions(args) => commands::completions::completions(&args),
+        Command::Save(args) => commands::save::save(&global, args).await,
+        Command::Commands(args) => commands::saved_commands::commands(&global, args).await,
         Command::Script(args) => commands::show::script(&global, args).await,
     }
 }

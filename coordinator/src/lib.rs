@@ -9,6 +9,7 @@ mod bootstrap;
 mod clock;
 pub mod driver;
 mod journal;
+mod script_files;
 mod submission;
 mod watch;
 

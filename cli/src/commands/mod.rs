@@ -8,4 +8,6 @@ pub mod logs;
 pub mod resume;
 pub mod run;
 pub mod runs;
+pub mod save;
+pub mod saved_commands;
 pub mod show;

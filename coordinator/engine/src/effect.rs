@@ -15,6 +15,8 @@ pub enum Effect {
     Cancel { agent: AgentNumber, attempt: AttemptNumber },
     /// Fire the timer at this journal time.
     StartTimer { call: u32, due_ms: i64 },
+    /// Read the file that `workflow({scriptPath})` names, and provide its text.
+    LoadWorkflow { call: u32, path: String },
     /// Let what was never awaited run on for its grace.
     StartGrace,
     /// The run has ended: tell everybody.
@@ -33,6 +35,7 @@ pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
         Event::TimerSet { call, delay_ms } => {
             vec![Effect::StartTimer { call: *call, due_ms: at_ms.saturating_add_unsigned(*delay_ms) }]
         }
+        Event::WorkflowCalled { call, .. } => state.load_workflow(*call).into_iter().collect(),
         Event::ScriptReturned { .. } => vec![Effect::StartGrace],
         Event::RunEnded { .. } => vec![Effect::Announce],
         Event::RunSubmitted { .. }
@@ -49,6 +52,9 @@ pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
         | Event::TaskEnded { .. }
         | Event::TimerCleared { .. }
         | Event::TimerFired { .. }
+        | Event::WorkflowLoaded { .. }
+        | Event::WorkflowRefused { .. }
+        | Event::WorkflowStarted { .. }
         | Event::StopRequested {} => Vec::new(),
     }
 }
@@ -91,6 +97,13 @@ pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> 
         Event::TimerFired { call, spent, cap_reached } => {
             (*call, JournalOutcome::Plain(Outcome::Fired), spent, cap_reached)
         }
+        Event::WorkflowLoaded { call, spent, cap_reached, .. } => {
+            (*call, JournalOutcome::Value(state.workflow_source(*call)?.clone()), spent, cap_reached)
+        }
+        Event::WorkflowRefused { call, message, spent, cap_reached } => {
+            let outcome = Outcome::Error { name: String::from("Error"), message: message.clone() };
+            (*call, JournalOutcome::Plain(outcome), spent, cap_reached)
+        }
         _ => return None,
     };
     Some(JournalSettlement { call, outcome, spent: *spent, cap_reached: *cap_reached })
@@ -100,14 +113,14 @@ impl RunState {
     /// What a new owner has to do again, because it only lived in the old one's memory.
     #[must_use]
     pub fn standing_effects(&self) -> Vec<Effect> {
-        let timers = (1u32..).zip(&self.calls).filter_map(|(call, record)| match record {
+        let of_calls = (1u32..).zip(&self.calls).filter_map(|(call, record)| match record {
             crate::state::CallRecord::Timer { due_ms, open: true, .. } => {
                 Some(Effect::StartTimer { call, due_ms: *due_ms })
             }
-            _ => None,
+            _ => self.load_workflow(call),
         });
         match self.stage {
-            Stage::Running => timers.collect(),
+            Stage::Running => of_calls.collect(),
             Stage::Returned => vec![Effect::StartGrace],
             Stage::Submitted | Stage::Ended(_) => Vec::new(),
         }

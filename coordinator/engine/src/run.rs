@@ -1,6 +1,6 @@
 //! Run: from commands to events.
 //!
-//! | stage | Load | Operate | Return | Fail | Report, Lose, Reject | EndGrace | Stop, Abort |
+//! | stage | Load | Operate, Fire, ProvideScript | Return | Fail | Report, Lose, Reject | EndGrace | Stop, Abort |
 //! |---|---|---|---|---|---|---|---|
 //! | Submitted | Running | refused | refused | Ended failed | refused | refused | Ended |
 //! | Running | refused | Running | Returned or Ended completed | Ended failed | Running | refused | Ended |
@@ -52,6 +52,9 @@ impl Run {
         let mut large_texts = Vec::new();
         spec.script = externalise(spec.script, &mut large_texts);
         spec.args = spec.args.map(|args| externalise(args, &mut large_texts));
+        for known in &mut spec.workflows {
+            known.source = externalise(known.source.clone(), &mut large_texts);
+        }
         let event = Event::RunSubmitted { spec: Box::new(spec.clone()) };
         (
             Run {
@@ -138,6 +141,7 @@ impl Run {
                 self.end_task(agent, null(cause, Some(detail), message), Usage::default(), Vec::new(), batch)
             }
             Command::Fire { call } => self.fire(call, batch),
+            Command::ProvideScript { call, read } => self.provide_script(call, read, batch),
             Command::EndGrace => self.end_grace(batch),
             Command::Stop => self.stop(batch),
             Command::Abort { kind, message } => self.end(RunStatus::Failed, Some(RunError::new(&kind, message)), batch),

@@ -8,6 +8,7 @@ use super::timers::Timers;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
 use crate::journal::load_text;
+use crate::script_files::read_script;
 use actix::Addr;
 use async_trait::async_trait;
 use skein_common::agent::Cause;
@@ -64,6 +65,7 @@ impl Performer for RunPerformer {
                     let wait_ms = due_ms.saturating_sub(journalled.at_ms);
                     self.timers.start(u64::try_from(wait_ms).unwrap_or(0), Command::Fire { call });
                 }
+                Effect::LoadWorkflow { call, path } => self.load_workflow(state, call, path).await,
                 Effect::StartGrace => self.timers.start(self.grace_ms, Command::EndGrace),
                 Effect::Announce => self.announce(state).await,
             }
@@ -157,6 +159,16 @@ impl RunPerformer {
         };
         let bytes = encode(&task).map_err(|error| TasksError::Unavailable { source: Box::new(error) })?;
         self.ports.tasks.dispatch(&target, bytes).await
+    }
+
+    /// A file may be slow to read: the loop does not wait for it.
+    async fn load_workflow(&self, state: &RunState, call: u32, path: String) {
+        let (roots, inbox) = (state.spec.script_roots.clone(), self.inbox.clone());
+        actix::spawn(async move {
+            let read = tokio::task::spawn_blocking(move || read_script(&roots, &path)).await;
+            let read = read.unwrap_or_else(|error| Err(format!("it cannot be read: {error}")));
+            inbox.push(Command::ProvideScript { call, read });
+        });
     }
 
     /// These attempts need no further answer to their worker.

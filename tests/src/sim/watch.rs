@@ -4,7 +4,7 @@ use super::memory::Memory;
 use super::models::is_flaky;
 use skein_common::agent::Cause;
 use skein_common::{AgentNumber, AttemptNumber, RunId};
-use skein_engine::{Effect, Event, Run, RunState, Stage, TaskEnd, decode_record};
+use skein_engine::{CallRecord, Effect, Event, Run, RunState, Stage, TaskEnd, decode_record};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One try of one agent.
@@ -155,6 +155,9 @@ impl Watch {
                 self.started.contains(&(*agent, *attempt))
             }
             Effect::StartTimer { call, .. } => self.timers.contains(call),
+            Effect::LoadWorkflow { call, .. } => {
+                self.state().is_some_and(|state| matches!(state.call(*call), Some(CallRecord::Workflow { .. })))
+            }
             Effect::StartGrace => matches!(stage, Some(Stage::Returned | Stage::Ended(_))),
             Effect::Announce => matches!(stage, Some(Stage::Ended(_))),
         };
