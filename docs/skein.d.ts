@@ -97,6 +97,14 @@ declare function pipeline<I, A, B, C>(
 ): Promise<(C | null)[]>;
 declare function pipeline<I>(items: readonly I[], ...stages: Stage<any, I, any>[]): Promise<any[]>;
 
+/**
+ * Runs another workflow inside this one and gives its result, as JSON: a saved one by its name, or a file below the
+ * project or the script's folder. It has its own `args` and shares agents, budget and caps; its agents are in the group
+ * `▸ name`. Rejects when there is none of that name, when it does not parse (`SyntaxError`), with the error it did not
+ * catch, and inside of such a workflow.
+ */
+declare function workflow<T = any>(nameOrRef: string | { scriptPath: string }, args?: unknown): Promise<T>;
+
 /** Starts a group: agents that follow belong to it. */
 declare function phase(title: string): void;
 

@@ -1,5 +1,6 @@
 //! What a person may type. Types only; what happens is in `commands`.
 
+use crate::saved_args::{CommandsArgs, SaveArgs};
 use crate::settings::Settings;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skein_common::RunId;
@@ -89,6 +90,10 @@ pub enum Command {
     /// Print what a shell needs to complete commands and flags
     #[command(after_help = "Example:\n  skein completions bash > ~/.local/share/bash-completion/completions/skein")]
     Completions(CompletionsArgs),
+    /// Keep the script of a run under a name, to run it again
+    Save(SaveArgs),
+    /// List the saved workflows; show or remove one
+    Commands(CommandsArgs),
     /// Print the script of a run, byte for byte
     #[command(after_help = "Example:\n  skein script wf_01kb3v9m5c7w8t3xq2r4y6z8a0 > again.js")]
     Script(RunName),
@@ -98,10 +103,11 @@ pub enum Command {
 #[command(after_help = "Examples:
   skein run examples/repo-headings/repo-headings.js --yes --args '{\"dir\":\"docs\"}'
   skein run review.js --yes --runner command --command 'sh review.sh' the text becomes args
-  skein run plan.js --dry-run")]
+  skein run plan.js --dry-run
+  skein run deep-research --yes which text becomes args of a saved workflow")]
 pub struct RunArgs {
-    /// The script.
-    #[arg(value_name = "FILE")]
+    /// The script: a file, or the name of a saved workflow (`skein commands` lists them).
+    #[arg(value_name = "FILE|NAME")]
     pub script: PathBuf,
     /// Becomes `args` when --args is not given; text that is a JSON object or array is parsed.
     #[arg(value_name = "TEXT", conflicts_with = "args")]

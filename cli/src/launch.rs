@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::exit::usage;
+use crate::saved::{self, Found};
 use crate::settings::{RunDefaults, Settings, home_dir, trust};
 use anyhow::Context as _;
 use serde_json::Value;
@@ -9,10 +10,11 @@ use skein_common::Payload;
 use skein_common::agent::RunnerKind;
 use skein_common::config::parse_duration_ms;
 use skein_common::run::{RunLimits, RunSpec};
+use skein_common::workflow::is_workflow_name;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// `args` may be so deep (C11), and the definitions of a run so large (R2a).
+/// `args` may be so deep (C11), and the definitions and saved workflows of a run together so large (R2a).
 const ARGS_DEPTH_MAX: usize = 100;
 const DEFINITIONS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -29,17 +31,21 @@ pub struct Launch {
 /// # Errors
 /// A file cannot be read, or an argument cannot be what it is.
 pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
-    let source = read_script(&args.script)?;
+    let (project_dir, home) = (std::env::current_dir().context("the current directory is gone")?, home_dir());
+    let saved = saved::discover(&project_dir, home.as_deref());
+    let script = choose_script(&args.script, &saved)?;
     let (script_args, args_parsed_from_text) = read_args(args)?;
-    let script_path = std::path::absolute(&args.script)?;
+    let script_path = std::path::absolute(&script.path)?;
     let script_dir = script_path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let project_dir = std::env::current_dir().context("the current directory is gone")?;
-    let home = home_dir();
     let mut found = skein_worker::definition::discover(&script_dir, &project_dir, home.as_deref());
     trust::keep_trusted(&mut found.definitions, &script_dir, home.as_deref(), &mut found.warnings);
     let definitions_bytes: usize = found.definitions.iter().map(|definition| definition.body.len()).sum();
-    if definitions_bytes > DEFINITIONS_BYTES_MAX {
-        return Err(usage(format!("the agent definitions have {definitions_bytes} bytes; the limit is 4 MiB")));
+    let saved_bytes: usize = saved.workflows.iter().map(|saved| saved.source.len()).sum();
+    if definitions_bytes + saved_bytes > DEFINITIONS_BYTES_MAX {
+        return Err(usage(format!(
+            "the agent definitions have {definitions_bytes} bytes and the saved workflows {saved_bytes}; the limit for \
+             both is 4 MiB"
+        )));
     }
     let defaults = &settings.runs;
     let limits = RunLimits {
@@ -49,8 +55,8 @@ pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
     limits.check().map_err(usage)?;
     let (runner, command) = runner_and_command(args, defaults)?;
     let spec = RunSpec {
-        script: Payload::text(source.clone()),
-        origin: args.script.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        script: Payload::text(script.source.clone()),
+        origin: script.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         args: script_args.map(Payload::json),
         args_parsed_from_text,
         limits,
@@ -61,6 +67,8 @@ pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
         model: args.model.clone().or_else(|| defaults.model.clone()),
         simulation: args.simulate.unwrap_or_default(),
         definitions: found.definitions,
+        workflows: saved.for_run(),
+        script_roots: saved::script_roots(&project_dir, &script_dir, home.as_deref()),
         strict: args.strict,
         dry_run: args.dry_run,
         timeout_ms: args.timeout.as_deref().map(parse_timeout).transpose()?.or(defaults.timeout_ms),
@@ -69,7 +77,26 @@ pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
         parent: args.resume.clone(),
         resume_mode: args.resume_mode.into(),
     };
-    Ok(Launch { spec, source, warnings: found.warnings })
+    let warnings = found.warnings.into_iter().chain(saved.warnings).collect();
+    Ok(Launch { spec, source: script.source, warnings })
+}
+
+/// The script of a run and where it is.
+struct Script {
+    path: PathBuf,
+    source: String,
+}
+
+/// A file that exists, else the saved workflow of that name.
+fn choose_script(asked: &Path, found: &Found) -> anyhow::Result<Script> {
+    let name = asked.to_str().filter(|name| is_workflow_name(name));
+    match name.filter(|_| !asked.exists() || asked.is_dir()) {
+        Some(name) => match found.named(name) {
+            Some(saved) => Ok(Script { path: saved.path.clone(), source: saved.source.clone() }),
+            None => Err(usage(format!("there is no file and no saved workflow `{name}`; {}", found.known()))),
+        },
+        None => Ok(Script { path: asked.to_path_buf(), source: read_script(asked)? }),
+    }
 }
 
 /// The script's text; it must be UTF-8, since it is kept byte for byte.

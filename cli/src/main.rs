@@ -11,6 +11,8 @@ mod launch;
 mod output;
 mod progress;
 mod report;
+mod saved;
+mod saved_args;
 mod session;
 mod settings;
 mod stored;
@@ -82,6 +84,8 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
         Command::AgentRestart(args) => commands::control::agent_restart(&global, args).await,
         Command::AgentSkip(args) => commands::control::agent_skip(&global, args).await,
         Command::Serve(args) => commands::serve::serve(&global, args).await,
+        Command::Save(args) => commands::save::save(&global, args).await,
+        Command::Commands(args) => commands::saved_commands::commands(&global, args).await,
         Command::Script(args) => commands::show::script(&global, args).await,
         Command::Remove(args) => commands::remove::remove(&global, args).await,
         Command::Config(args) => commands::config::config(&global, &args),

@@ -11,6 +11,7 @@ pub mod run;
 pub mod script;
 pub mod view;
 pub mod wire;
+pub mod workflow;
 
 pub use ids::{AgentNumber, AttemptNumber, AttemptToken, Epoch, RunId, WorkerId};
 pub use payload::{Digest, Payload};

@@ -83,6 +83,15 @@ impl Payload {
         }
     }
 
+    /// The digest that it has, or would have as a blob.
+    #[must_use]
+    pub fn digest_as_blob(&self) -> Digest {
+        match (self.digest(), self.inline()) {
+            (Some(digest), _) => digest.clone(),
+            (None, text) => Digest::of(text.unwrap_or_default().as_bytes()),
+        }
+    }
+
     /// Whether the text is JSON.
     #[must_use]
     pub fn is_json(&self) -> bool {

@@ -3,6 +3,7 @@
 use crate::RunId;
 use crate::agent::{AgentDefinition, RunnerKind, Simulation};
 use crate::payload::Payload;
+use crate::workflow::KnownWorkflow;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -37,6 +38,13 @@ pub struct RunSpec {
     pub simulation: Simulation,
     #[serde(default)]
     pub definitions: Vec<AgentDefinition>,
+    /// The workflows that `workflow()` may start: the saved ones the client could see.
+    #[serde(default)]
+    pub workflows: Vec<KnownWorkflow>,
+    /// Folders below which `workflow({scriptPath})` may read; absolute. A relative path counts from the first that has
+    /// it.
+    #[serde(default)]
+    pub script_roots: Vec<String>,
     /// Unknown agent options throw instead of being ignored with a warning (C23).
     #[serde(default)]
     pub strict: bool,

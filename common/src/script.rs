@@ -2,6 +2,7 @@
 //!
 //! The frames that carry these words belong to `skein-script`; the engine decides on the operations.
 
+use crate::workflow::WorkflowRef;
 use serde::{Deserialize, Serialize};
 
 /// A script's `meta`, read from its syntax tree and never evaluated (C2, C3).
@@ -71,6 +72,13 @@ pub enum Op {
     },
     /// Something for the run record, not for the log.
     Warning { text: String },
+    /// The script that a `workflow()` call was settled with parses and begins (C40).
+    WorkflowStarted {
+        /// The `workflow()` call.
+        call: u32,
+        /// The saved name, or for a path the `meta.name` of the script.
+        name: String,
+    },
 }
 
 /// A call of the script that is open until it is settled.
@@ -97,9 +105,19 @@ pub enum CallKind {
         /// The current `phase()` at the call; `options.phase` beats it.
         #[serde(default)]
         phase: Option<String>,
+        /// The `workflow()` call whose script made it; `None` is the run's own script.
+        #[serde(default)]
+        workflow: Option<u32>,
     },
     /// `setTimeout`; the callback stays in the host.
     Timer { delay_ms: u64 },
+    /// `workflow(nameOrRef, args)`: settled with the text of the script, which the host then runs.
+    Workflow {
+        target: WorkflowRef,
+        /// `args` of the script as JSON text; `None` is `undefined`.
+        #[serde(default)]
+        args: Option<String>,
+    },
 }
 
 /// What a call came to, delivered in journal order.

@@ -11,6 +11,7 @@ mod clock;
 pub mod driver;
 mod journal;
 mod retention;
+mod script_files;
 pub mod stored;
 mod submission;
 mod watch;

@@ -111,6 +111,8 @@ pub fn spec(body: &str) -> RunSpec {
         model: None,
         simulation: Simulation::default(),
         definitions: Vec::new(),
+        workflows: Vec::new(),
+        script_roots: Vec::new(),
         strict: false,
         dry_run: false,
         timeout_ms: None,

@@ -12,6 +12,8 @@ pub mod remove;
 pub mod resume;
 pub mod run;
 pub mod runs;
+pub mod save;
+pub mod saved_commands;
 pub mod serve;
 pub mod show;
 pub mod trust;

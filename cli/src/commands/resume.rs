@@ -9,6 +9,7 @@ use crate::session::{Session, existing_store};
 use crate::stored;
 use skein_common::ports::{LeaseError, Ports};
 use skein_common::run::RunSpec;
+use skein_common::workflow::{KnownWorkflow, WorkflowRef};
 use skein_common::{Payload, RunId};
 use skein_coordinator::{StoredRun, load_run, load_text};
 use skein_engine::ReuseTable;
@@ -77,6 +78,7 @@ impl Parent {
         if let Some(args) = &spec.args {
             spec.args = Some(Payload::json(load_text(ports.blobs.as_ref(), run, args).await?));
         }
+        spec.workflows = known_workflows(ports, run, &stored).await?;
         Ok(Parent { run: run.clone(), has_ended, spec })
     }
 
@@ -94,6 +96,21 @@ impl Parent {
         };
         RunSpec { args, args_parsed_from_text, seed: self.spec.seed, parent: Some(self.run), ..spec }
     }
+}
+
+/// What the run could start inside itself, and the scripts that it read by their paths: they may be gone by now, or this
+/// may be another machine.
+async fn known_workflows(ports: &Ports, run: &RunId, stored: &StoredRun) -> anyhow::Result<Vec<KnownWorkflow>> {
+    let state = stored.run.state();
+    let read = state.scripts_read.iter().map(|(path, source)| {
+        let target = WorkflowRef::Path { path: path.clone() };
+        KnownWorkflow { target, source: source.clone() }
+    });
+    let mut known: Vec<KnownWorkflow> = state.spec.workflows.iter().cloned().chain(read).collect();
+    for one in &mut known {
+        one.source = Payload::text(load_text(ports.blobs.as_ref(), run, &one.source).await?);
+    }
+    Ok(known)
 }
 
 fn reusable(stored: &StoredRun) -> ReuseTable {

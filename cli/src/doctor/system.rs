@@ -61,6 +61,8 @@ fn spec(project_dir: String) -> RunSpec {
         model: None,
         simulation: Simulation::default(),
         definitions: Vec::new(),
+        workflows: Vec::new(),
+        script_roots: Vec::new(),
         strict: true,
         dry_run: false,
         timeout_ms: None,

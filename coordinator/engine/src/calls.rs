@@ -63,6 +63,7 @@ impl Run {
                         self.record(Event::SlotFailed { place, message, script_error, refused }, batch)?;
                     }
                 }
+                Op::WorkflowStarted { call, name } => self.start_workflow(call, &name, batch)?,
                 Op::Warning { text } => {
                     if self.state.counts.warnings < SCRIPT_WARNINGS_MAX {
                         let text = clip_bytes(text, SLOT_MESSAGE_BYTES_MAX);
@@ -107,13 +108,20 @@ impl Run {
         }
         match call.kind {
             CallKind::Timer { delay_ms } => self.record(Event::TimerSet { call: call.id, delay_ms }, batch),
-            CallKind::Agent { prompt, options, options_not_object, phase } => {
+            CallKind::Workflow { target, args } => self.call_workflow(call.id, target, args.as_deref(), batch),
+            CallKind::Agent { prompt, options, options_not_object, phase, workflow } => {
+                let group = self.state.group_of(workflow);
                 let key = call_key(&self.state.spec, &prompt, options.as_deref());
                 if options_not_object {
                     let text = String::from("agent(): options are not an object and were ignored");
                     self.record(Event::Warned { text, from_script: false }, batch)?;
                 }
-                let written = Written { prompt: &prompt, options: options.as_deref(), phase: phase.as_deref() };
+                let written = Written {
+                    prompt: &prompt,
+                    options: options.as_deref(),
+                    phase: phase.as_deref(),
+                    group: group.as_deref(),
+                };
                 if self.reuse(call.id, &key, written, batch)? {
                     return Ok(());
                 }

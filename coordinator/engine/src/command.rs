@@ -26,6 +26,8 @@ pub enum Command {
     Reject { agent: AgentNumber, attempt: AttemptNumber, cause: Cause, detail: String, message: String },
     /// A timer is due.
     Fire { call: u32 },
+    /// The file that `workflow({scriptPath})` names was read: its text, or why there is none.
+    ProvideScript { call: u32, read: Result<String, String> },
     /// What was never awaited had its grace (C28).
     EndGrace,
     /// A person holds it (R8).

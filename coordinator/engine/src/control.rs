@@ -23,6 +23,7 @@ use crate::options::CallRefusal;
 use crate::reuse::call_key;
 use crate::run::{Batch, Run, null};
 use crate::state::Stage;
+use crate::workflow::workflow_key;
 use skein_common::AgentNumber;
 use skein_common::agent::{Cause, Usage};
 use skein_common::run::RunStatus;
@@ -53,15 +54,18 @@ impl Run {
         }
         self.record(Event::StopRequested {}, batch)?;
         match self.state.stage {
-            Stage::Running => self.reject_open_agents(batch),
+            Stage::Running => self.reject_open_calls(batch),
             Stage::Returned => self.stop_agents(batch, |_| true),
             Stage::Submitted | Stage::Ended(_) => self.end(RunStatus::Stopped, None, batch),
         }
     }
 
-    fn reject_open_agents(&mut self, batch: &mut Batch) -> Result<(), Refused> {
+    fn reject_open_calls(&mut self, batch: &mut Batch) -> Result<(), Refused> {
         for number in self.open_agents(|_| true) {
             self.end_task(number, TaskEnd::RunStopped {}, Usage::default(), Vec::new(), batch)?;
+        }
+        for call in self.state.open_workflow_calls() {
+            self.refuse_workflow(call, RUN_STOPPED.to_owned(), batch)?;
         }
         Ok(())
     }
@@ -74,6 +78,11 @@ impl Run {
                 let key = call_key(&self.state.spec, &prompt, options.as_deref());
                 let refusal = CallRefusal { name: "Error", message: RUN_STOPPED.to_owned() };
                 self.refuse(call.id, None, key, refusal, false, batch)
+            }
+            CallKind::Workflow { target, args } => {
+                let key = workflow_key(&target, args.as_deref());
+                self.record(Event::WorkflowCalled { call: call.id, key, target }, batch)?;
+                self.refuse_workflow(call.id, RUN_STOPPED.to_owned(), batch)
             }
         }
     }

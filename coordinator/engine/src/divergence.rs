@@ -2,6 +2,7 @@
 
 use crate::reuse::call_key;
 use crate::state::{CallRecord, Counts, RunState};
+use crate::workflow::workflow_key;
 use skein_common::script::{Call, CallKind, Op};
 
 /// How far a replay has come. Calls are matched by number, kind and key; logs, phases and the like by count.
@@ -60,6 +61,7 @@ impl Cursor {
             Op::SlotFailed { .. } => (&mut self.seen.slots_failed, state.counts.slots_failed),
             Op::Warning { .. } => (&mut self.seen.warnings, state.counts.warnings),
             Op::ClearTimer { .. } => (&mut self.seen.timers_cleared, state.counts.timers_cleared),
+            Op::WorkflowStarted { .. } => (&mut self.seen.workflows_started, state.counts.workflows_started),
         };
         *seen += 1;
         Ok(*seen <= known)
@@ -74,6 +76,9 @@ fn call_is_journalled(state: &RunState, call: &Call) -> Result<bool, Divergence>
             CallRecord::Agent { key, .. } | CallRecord::Reused { key, .. } | CallRecord::Refused { key },
         ) => *key == call_key(&state.spec, prompt, options.as_deref()),
         (CallKind::Timer { delay_ms }, CallRecord::Timer { delay_ms: journalled, .. }) => delay_ms == journalled,
+        (CallKind::Workflow { target, args }, CallRecord::Workflow { key, .. }) => {
+            *key == workflow_key(target, args.as_deref())
+        }
         _ => false,
     };
     if same {
@@ -91,6 +96,7 @@ fn name_record(state: &RunState, record: &CallRecord) -> String {
         CallRecord::Reused { label, .. } => format!("reused agent `{label}`"),
         CallRecord::Refused { .. } => String::from("a refused agent()"),
         CallRecord::Timer { delay_ms, .. } => format!("setTimeout of {delay_ms} ms"),
+        CallRecord::Workflow { target, .. } => format!("workflow({target})"),
     }
 }
 
@@ -101,5 +107,6 @@ fn name_call(call: &Call) -> String {
             format!("agent(`{start}`)")
         }
         CallKind::Timer { delay_ms } => format!("setTimeout of {delay_ms} ms"),
+        CallKind::Workflow { target, .. } => format!("workflow({target})"),
     }
 }

@@ -19,6 +19,8 @@ pub enum Effect {
     Interrupt { agent: AgentNumber, attempt: AttemptNumber },
     /// Fire the timer at this journal time.
     StartTimer { call: u32, due_ms: i64 },
+    /// Read the file that `workflow({scriptPath})` names, and provide its text.
+    LoadWorkflow { call: u32, path: String },
     /// Let what was never awaited, or a script that was stopped, run on for its grace.
     StartGrace,
     /// The run has ended: tell everybody.
@@ -42,6 +44,7 @@ pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
             vec![Effect::StartTimer { call: *call, due_ms: at_ms.saturating_add_unsigned(*delay_ms) }]
         }
         Event::ScriptReturned { .. } | Event::StopRequested {} => vec![Effect::StartGrace],
+        Event::WorkflowCalled { call, .. } => state.load_workflow(*call).into_iter().collect(),
         Event::RunEnded { .. } => vec![Effect::Announce],
         Event::RunSubmitted { .. }
         | Event::EpochBegan { .. }
@@ -58,7 +61,10 @@ pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
         | Event::TimerCleared { .. }
         | Event::TimerFired { .. }
         | Event::Paused {}
-        | Event::Resumed {} => Vec::new(),
+        | Event::Resumed {}
+        | Event::WorkflowLoaded { .. }
+        | Event::WorkflowRefused { .. }
+        | Event::WorkflowStarted { .. } => Vec::new(),
     }
 }
 
@@ -107,6 +113,13 @@ pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> 
         Event::TimerFired { call, spent, cap_reached } => {
             (*call, JournalOutcome::Plain(Outcome::Fired), spent, cap_reached)
         }
+        Event::WorkflowLoaded { call, spent, cap_reached, .. } => {
+            (*call, JournalOutcome::Value(state.workflow_source(*call)?.clone()), spent, cap_reached)
+        }
+        Event::WorkflowRefused { call, message, spent, cap_reached } => {
+            let outcome = Outcome::Error { name: String::from("Error"), message: message.clone() };
+            (*call, JournalOutcome::Plain(outcome), spent, cap_reached)
+        }
         _ => return None,
     };
     Some(JournalSettlement { call, outcome, spent: *spent, cap_reached: *cap_reached })
@@ -116,16 +129,16 @@ impl RunState {
     /// What a new owner has to do again, because it only lived in the old one's memory.
     #[must_use]
     pub fn standing_effects(&self) -> Vec<Effect> {
-        let timers = (1u32..).zip(&self.calls).filter_map(|(call, record)| match record {
+        let of_calls = (1u32..).zip(&self.calls).filter_map(|(call, record)| match record {
             crate::state::CallRecord::Timer { due_ms, open: true, .. } => {
                 Some(Effect::StartTimer { call, due_ms: *due_ms })
             }
-            _ => None,
+            _ => self.load_workflow(call),
         });
         match self.stage {
             Stage::Running => {
                 let grace = self.stop_requested.then_some(Effect::StartGrace);
-                timers.chain(self.interrupted().map(interrupt)).chain(grace).collect()
+                of_calls.chain(self.interrupted().map(interrupt)).chain(grace).collect()
             }
             Stage::Returned => vec![Effect::StartGrace],
             Stage::Submitted | Stage::Ended(_) => Vec::new(),

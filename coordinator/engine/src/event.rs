@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use skein_common::agent::{Cause, Usage};
 use skein_common::run::{RunSpec, RunStatus};
 use skein_common::script::{Meta, ScriptError};
-use skein_common::{AgentNumber, AttemptNumber, Epoch, Payload};
+use skein_common::workflow::WorkflowRef;
+use skein_common::{AgentNumber, AttemptNumber, Digest, Epoch, Payload};
 
 /// One fact of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -141,6 +142,38 @@ pub enum Event {
         call: u32,
         spent: u64,
         cap_reached: bool,
+    },
+    /// A call of `workflow()`; `WorkflowLoaded` or `WorkflowRefused` follows.
+    WorkflowCalled {
+        call: u32,
+        /// What the call asks for, as with `AgentQueued`.
+        key: String,
+        target: WorkflowRef,
+    },
+    /// A call of `workflow()` has its script. Settlement.
+    WorkflowLoaded {
+        call: u32,
+        /// Of the script.
+        digest: Digest,
+        /// The script, where the journal does not have it yet: of a path, the first time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Payload>,
+        spent: u64,
+        cap_reached: bool,
+    },
+    /// A call of `workflow()` throws: there is no such script. Settlement.
+    WorkflowRefused {
+        call: u32,
+        message: String,
+        spent: u64,
+        cap_reached: bool,
+    },
+    /// The script of a `workflow()` call parses and begins.
+    WorkflowStarted {
+        call: u32,
+        name: String,
+        /// In which people see its agents.
+        group: String,
     },
     /// The script returned; what still runs is wound down.
     ScriptReturned {

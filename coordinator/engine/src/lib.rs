@@ -23,6 +23,7 @@ mod schema;
 mod semaphore;
 mod state;
 mod view;
+mod workflow;
 
 pub use agent::{Agent, AgentSpec, AgentState, Ended, Interruption};
 pub use command::{Command, Refused};
@@ -36,3 +37,4 @@ pub use run::{LargeText, Run};
 pub use semaphore::{Semaphore, Ticket};
 pub use state::{CallRecord, CorruptJournal, RunState, Stage};
 pub use view::{agent_views, run_view};
+pub use workflow::workflow_key;

@@ -58,6 +58,8 @@ pub struct Written<'a> {
     pub options: Option<&'a str>,
     /// The current `phase()` at the call.
     pub phase: Option<&'a str>,
+    /// Of a child workflow: beats every phase.
+    pub group: Option<&'a str>,
 }
 
 /// Fills a spec in from a call's options and the run's defaults; warnings are for the run record. The prompt itself is
@@ -67,7 +69,7 @@ pub fn read_options(
     written: Written<'_>,
     accepted: &mut Accepted,
 ) -> Result<(AgentSpec, Vec<String>), CallRefusal> {
-    let Written { prompt, options, phase } = written;
+    let Written { prompt, options, phase, group } = written;
     let options = parse(options)?;
     let mut reader = Reader { options: &options, warnings: Vec::new(), strict: run.strict };
     reader.refuse_unknown_keys()?;
@@ -77,7 +79,10 @@ pub fn read_options(
         label: reader
             .text("label")
             .map_or_else(|| default_label(prompt), |label| label.chars().take(LABEL_CHARS_MAX).collect()),
-        phase: reader.text("phase").or(phase.map(str::to_owned)).map(|title| clip_name(&title)),
+        phase: group.map(str::to_owned).or_else(|| {
+            let title = reader.text("phase").or(phase.map(str::to_owned));
+            title.map(|title| clip_name(&title))
+        }),
         runner,
         schema: reader.schema(accepted)?,
         model: reader.model(run, definition)?,

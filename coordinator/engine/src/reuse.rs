@@ -42,19 +42,11 @@ pub fn call_key(run: &RunSpec, prompt: &str, options: Option<&str>) -> String {
     let named = options.get("runner").and_then(Value::as_str).and_then(RunnerKind::from_name);
     let runner = named.or(definition.and_then(|definition| definition.runner)).or(run.runner);
     // A program sees the run's args on its standard input; a model does not.
-    let args = run.args.as_ref().filter(|_| runner == Some(RunnerKind::Command)).map(digest_of);
+    let args = run.args.as_ref().filter(|_| runner == Some(RunnerKind::Command)).map(|args| args.digest_as_blob().0);
     let definition = definition.map(|definition| definition.digest.as_str());
     let key_of = KeyOf { v: 1, kind: "agent", prompt, options, definition, args };
     let canonical = serde_json_canonicalizer::to_vec(&key_of).unwrap_or_else(|_| prompt.as_bytes().to_vec());
     Digest::of(&canonical).0
-}
-
-/// The digest that a payload has or would have as a blob.
-fn digest_of(payload: &Payload) -> String {
-    match (payload.digest(), payload.inline()) {
-        (Some(digest), _) => digest.0.clone(),
-        (None, text) => Digest::of(text.unwrap_or_default().as_bytes()).0,
-    }
 }
 
 /// A result of the parent.
@@ -128,12 +120,12 @@ impl ReuseTable {
 }
 
 impl CallRecord {
-    /// The key of an `agent()` call; a timer has none.
+    /// The key of an `agent()` call, the only one whose result is reused.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
             CallRecord::Agent { key, .. } | CallRecord::Reused { key, .. } | CallRecord::Refused { key } => Some(key),
-            CallRecord::Timer { .. } => None,
+            CallRecord::Timer { .. } | CallRecord::Workflow { .. } => None,
         }
     }
 }

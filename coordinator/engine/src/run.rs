@@ -1,6 +1,6 @@
 //! Run: from commands to events.
 //!
-//! | stage | Load | Operate | Return | Fail | Report, Lose, Reject | EndGrace | Stop | Abort |
+//! | stage | Load | Operate, Fire, ProvideScript | Return | Fail | Report, Lose, Reject | EndGrace | Stop | Abort |
 //! |---|---|---|---|---|---|---|---|---|
 //! | Submitted | Running | refused | refused | Ended failed | refused | refused | Ended stopped | Ended failed |
 //! | Running | refused | Running | Returned or Ended completed | Ended failed | Running | refused | Running, stopping | Ended failed |
@@ -56,6 +56,9 @@ impl Run {
         let mut large_texts = Vec::new();
         spec.script = externalise(spec.script, &mut large_texts);
         spec.args = spec.args.map(|args| externalise(args, &mut large_texts));
+        for known in &mut spec.workflows {
+            known.source = externalise(known.source.clone(), &mut large_texts);
+        }
         let event = Event::RunSubmitted { spec: Box::new(spec.clone()) };
         (
             Run {
@@ -148,6 +151,7 @@ impl Run {
                 }
             }
             Command::Fire { call } => self.fire(call, batch),
+            Command::ProvideScript { call, read } => self.provide_script(call, read, batch),
             Command::EndGrace => self.end_grace(batch),
             Command::Pause => self.pause(batch),
             Command::Resume => self.resume(batch),

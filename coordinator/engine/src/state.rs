@@ -8,6 +8,7 @@ use crate::semaphore::{Semaphore, Ticket};
 use skein_common::agent::{Cause, Usage};
 use skein_common::run::{RunSpec, RunStatus};
 use skein_common::script::Meta;
+use skein_common::workflow::WorkflowRef;
 use skein_common::{AgentNumber, Epoch, Payload};
 use std::collections::BTreeMap;
 
@@ -47,6 +48,13 @@ pub enum CallRecord {
         due_ms: i64,
         open: bool,
     },
+    Workflow {
+        target: WorkflowRef,
+        key: String,
+        open: bool,
+        /// Once its script has begun.
+        group: Option<String>,
+    },
 }
 
 /// The journal holds an event that cannot follow what stands before it.
@@ -65,6 +73,7 @@ pub struct Counts {
     pub slots_failed: u32,
     pub warnings: u32,
     pub timers_cleared: u32,
+    pub workflows_started: u32,
 }
 
 /// Everything the engine knows of one run.
@@ -98,6 +107,10 @@ pub struct RunState {
     pub prefix_broken: bool,
     /// Answered calls by phase.
     pub reused: BTreeMap<String, u32>,
+    /// How often workflows of a name have begun, which tells their groups apart.
+    pub workflow_names: BTreeMap<String, u32>,
+    /// Scripts by path that were read: each once.
+    pub scripts_read: BTreeMap<String, Payload>,
     /// Calls refused for budget or cap before they became agents.
     pub refused_calls: u32,
     pub usage: Usage,
@@ -140,6 +153,8 @@ impl RunState {
             ordinals: BTreeMap::new(),
             prefix_broken: false,
             reused: BTreeMap::new(),
+            workflow_names: BTreeMap::new(),
+            scripts_read: BTreeMap::new(),
             refused_calls: 0,
             usage: Usage::default(),
             result: None,
@@ -262,6 +277,19 @@ impl RunState {
                 self.epochs_without_settlement = 0;
                 self.close_timer(*call)?;
             }
+            Event::WorkflowCalled { call, key, target } => {
+                let (target, key) = (target.clone(), key.clone());
+                self.add_call(*call, CallRecord::Workflow { target, key, open: true, group: None })?;
+            }
+            Event::WorkflowLoaded { call, source, .. } => {
+                self.epochs_without_settlement = 0;
+                self.close_workflow(*call, source.as_ref())?;
+            }
+            Event::WorkflowRefused { call, .. } => {
+                self.epochs_without_settlement = 0;
+                self.close_workflow(*call, None)?;
+            }
+            Event::WorkflowStarted { call, name, group } => self.enter_workflow(*call, name, group)?,
             Event::ScriptReturned { result } => {
                 self.result = Some(result.clone());
                 self.stage = Stage::Returned;

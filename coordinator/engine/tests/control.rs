@@ -5,8 +5,9 @@ mod common;
 use common::{Driven, count, spec};
 use skein_common::agent::{Cause, Usage};
 use skein_common::run::{RunLimits, RunSpec, RunStatus};
-use skein_common::script::{Outcome, ScriptError, ScriptErrorKind};
+use skein_common::script::{Call, CallKind, Op, Outcome, ScriptError, ScriptErrorKind};
 use skein_common::wire::AttemptEnd;
+use skein_common::workflow::WorkflowRef;
 use skein_common::{Payload, RunId};
 use skein_engine::{
     Command, Effect, Event, JournalOutcome, Refused, TaskEnd, agent_views, effects, run_view, settlement,
@@ -102,6 +103,23 @@ fn c33_a_stopped_run_ends_stopped_when_its_script_throws_or_does_nothing() {
         let events = driven.accept(end).expect("ends");
         assert_eq!(events, [Event::RunEnded { status: RunStatus::Stopped, error: None }]);
     }
+}
+
+#[test]
+fn c33_a_child_workflow_that_is_still_to_be_read_or_is_called_later_rejects_too() {
+    let mut driven = two_at_a_time();
+    let call = |id| {
+        let target = WorkflowRef::Path { path: String::from("child.js") };
+        Command::Operate { ops: vec![Op::Call(Call { id, kind: CallKind::Workflow { target, args: None } })] }
+    };
+    driven.accept(call(1)).expect("asks for the file");
+    let stopped = driven.accept(Command::Stop).expect("stops");
+    assert_eq!(outcomes(&driven, &stopped), [run_stopped()]);
+    let read = Command::ProvideScript { call: 1, read: Ok(String::from("export const meta = {}")) };
+    assert_eq!(driven.accept(read), Err(Refused::NotOpen), "too late");
+    let later = driven.accept(call(2)).expect("is answered");
+    assert_eq!(outcomes(&driven, &later), [run_stopped()]);
+    assert_eq!(driven.replayed().state(), driven.run.state());
 }
 
 #[test]

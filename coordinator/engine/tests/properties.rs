@@ -10,6 +10,7 @@ use skein_common::agent::{Cause, Usage};
 use skein_common::run::{RunLimits, RunSpec};
 use skein_common::script::{Call, CallKind, Op};
 use skein_common::wire::AttemptEnd;
+use skein_common::workflow::WorkflowRef;
 use skein_engine::{Command, Event, decode_record, encode_records};
 
 const CAP: u32 = 3;
@@ -24,6 +25,8 @@ enum Step {
     Lose { agent: u32, attempt: u32, ours: bool },
     Timer(u64),
     Fire(u32),
+    Workflow(bool),
+    Provide(u32),
     Chatter(u8),
     Crash,
     Return,
@@ -55,6 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Unfit { agent, attempt }),
         2 => (0..5000u64).prop_map(Step::Timer),
         2 => (1..20u32).prop_map(Step::Fire),
+        2 => any::<bool>().prop_map(Step::Workflow),
+        2 => (1..20u32).prop_map(Step::Provide),
         2 => any::<u8>().prop_map(Step::Chatter),
         2 => Just(Step::Crash),
         1 => Just(Step::Return),
@@ -104,6 +109,16 @@ fn play(driven: &mut Driven, step: &Step, calls: &mut u32) {
             nothing_came_of_it(*agent, *attempt, Cause::Failed, Some(Box::new(Payload::text("not it"))))
         }
         Step::Lose { agent, attempt, ours } => Command::Lose { agent: *agent, attempt: *attempt, ours: *ours },
+        Step::Workflow(by_path) => {
+            let text = String::from(if *by_path { "a.js" } else { "unknown" });
+            let target = if *by_path { WorkflowRef::Path { path: text } } else { WorkflowRef::Name { name: text } };
+            let call = Call { id: *calls + 1, kind: CallKind::Workflow { target, args: None } };
+            if driven.accept(Command::Operate { ops: vec![Op::Call(call)] }).is_ok() {
+                *calls += 1;
+            }
+            return;
+        }
+        Step::Provide(call) => Command::ProvideScript { call: *call, read: Ok(format!("text {call}")) },
         Step::Fire(call) => Command::Fire { call: *call },
         Step::Chatter(kind) => {
             let op = match kind % 3 {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use skein_common::script::{Call, CallKind, Op, TurnEnd};
+use skein_common::workflow::WorkflowRef;
 
-use crate::limits::HostLimits;
+use crate::limits::{HostLimits, TARGET_BYTES_MAX};
 
 const TIMER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Each of the two caps adds one marker line.
@@ -24,11 +25,16 @@ pub(crate) struct Audit {
     open: BTreeSet<u32>,
     logs: u32,
     phases: u32,
+    /// `workflow()` calls that were settled and may have started a script.
+    workflows: BTreeSet<u32>,
+    /// Those that have.
+    started: BTreeSet<u32>,
 }
 
 impl Audit {
     pub(crate) fn new(limits: HostLimits) -> Self {
-        Self { limits, calls: 0, open: BTreeSet::new(), logs: 0, phases: 0 }
+        let (open, workflows, started) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { limits, calls: 0, open, logs: 0, phases: 0, workflows, started }
     }
 
     pub(crate) fn open(&self) -> u32 {
@@ -74,6 +80,17 @@ impl Audit {
                 self.phases = self.phases.saturating_add(1);
                 within(self.phases, self.limits.phases_max, "too many phases")
             }
+            Op::WorkflowStarted { name, .. } if name.len() as u64 > self.limits.source_bytes => {
+                Err(Breach("the name of a workflow is too large"))
+            }
+            // Once for each call, and not before its script was handed over.
+            Op::WorkflowStarted { call, .. } if self.open.contains(call) || !self.workflows.remove(call) => {
+                Err(Breach("a workflow started that was not asked for"))
+            }
+            Op::WorkflowStarted { call, .. } => {
+                self.started.insert(*call);
+                Ok(())
+            }
             Op::SlotFailed { .. } | Op::Warning { .. } => Ok(()),
         }
     }
@@ -86,6 +103,9 @@ impl Audit {
         self.open.insert(call.id);
         let HostLimits { prompt_bytes, options_bytes, .. } = self.limits;
         match &call.kind {
+            CallKind::Agent { workflow: Some(child), .. } if !self.started.contains(child) => {
+                Err(Breach("an agent belongs to no workflow that was started"))
+            }
             CallKind::Agent { prompt, .. } if prompt.len() as u64 > prompt_bytes => {
                 Err(Breach("a prompt is too large"))
             }
@@ -93,8 +113,25 @@ impl Audit {
                 Err(Breach("options are too large"))
             }
             CallKind::Timer { delay_ms } if *delay_ms > TIMER_MS_MAX => Err(Breach("a timer is too long")),
-            _ => Ok(()),
+            CallKind::Workflow { args: Some(args), .. } if args.len() as u64 > options_bytes => {
+                Err(Breach("the args of a workflow are too large"))
+            }
+            CallKind::Workflow { target, .. } if length(target) > TARGET_BYTES_MAX => {
+                Err(Breach("the name of a workflow is too large"))
+            }
+            CallKind::Workflow { .. } => {
+                self.workflows.insert(call.id);
+                Ok(())
+            }
+            CallKind::Agent { .. } | CallKind::Timer { .. } => Ok(()),
         }
+    }
+}
+
+fn length(target: &WorkflowRef) -> usize {
+    match target {
+        WorkflowRef::Name { name } => name.len(),
+        WorkflowRef::Path { path } => path.len(),
     }
 }
 
@@ -136,7 +173,8 @@ mod tests {
     fn sizes_and_counts_are_capped() {
         let limits = HostLimits { prompt_bytes: 3, result_bytes: 3, logs_max: 1, ..HostLimits::default() };
         let mut audit = Audit::new(limits);
-        let kind = CallKind::Agent { prompt: "long".to_owned(), options: None, options_not_object: false, phase: None };
+        let (prompt, options, phase, workflow) = ("long".to_owned(), None, None, None);
+        let kind = CallKind::Agent { prompt, options, options_not_object: false, phase, workflow };
         let call = Op::Call(Call { id: 1, kind });
         assert_eq!(audit.turn(&waiting(vec![call], 1)), Err(Breach("a prompt is too large")));
         let lines = vec![Op::Log { text: String::new() }; 4];

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A name or path that `workflow()` is given, bytes; a longer one is none.
+pub(crate) const TARGET_BYTES_MAX: usize = 4096;
+
 /// The caps of one script host. The message of a breach names the field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,7 +23,7 @@ pub struct HostLimits {
     pub source_bytes: u64,
     /// One prompt.
     pub prompt_bytes: u64,
-    /// The options of one call, as JSON.
+    /// The options of one `agent()` call or the `args` of one `workflow()` call, as JSON.
     pub options_bytes: u64,
     /// The script's result, as JSON.
     pub result_bytes: u64,
@@ -28,6 +31,9 @@ pub struct HostLimits {
     pub logs_max: u32,
     /// Calls of `phase`; then one marker line and no more.
     pub phases_max: u32,
+    /// Calls of `workflow`. The engine never frees a realm, which takes a quarter of a mebibyte: its table of shapes
+    /// holds every prototype for as long as the process lives.
+    pub workflows_max: u32,
 }
 
 impl Default for HostLimits {
@@ -44,6 +50,7 @@ impl Default for HostLimits {
             result_bytes: 16 << 20,
             logs_max: 10_000,
             phases_max: 10_000,
+            workflows_max: 500,
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::limits::HostLimits;
 
 /// Grows with every change that the other side would not understand.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Name and version of the engine behind the protocol, recorded with a run.
 pub(crate) const ENGINE: &str = "boa 0.22";
 

@@ -12,7 +12,7 @@ use support::*;
 fn options_of(call: &Call) -> (Option<&str>, bool) {
     match &call.kind {
         CallKind::Agent { options, options_not_object, .. } => (options.as_deref(), *options_not_object),
-        CallKind::Timer { .. } => panic!("a timer"),
+        CallKind::Timer { .. } | CallKind::Workflow { .. } => panic!("no agent"),
     }
 }
 
@@ -135,7 +135,7 @@ async fn c25_the_current_phase_travels_with_the_call() {
         .iter()
         .map(|call| match &call.kind {
             CallKind::Agent { phase, .. } => phase.clone(),
-            CallKind::Timer { .. } => None,
+            CallKind::Timer { .. } | CallKind::Workflow { .. } => None,
         })
         .collect();
     assert_eq!(phases, [None, Some("X".to_owned()), Some("X".to_owned()), Some("undefined".to_owned())]);

@@ -8,6 +8,7 @@ use super::timers::Timers;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
 use crate::journal::load_text;
+use crate::script_files::read_script;
 use actix::Addr;
 use async_trait::async_trait;
 use skein_common::agent::Cause;
@@ -71,6 +72,7 @@ impl Performer for RunPerformer {
                     self.timers.start(self.grace_ms, Command::EndGrace);
                     self.grace_ends = Some(Instant::now() + Duration::from_millis(self.grace_ms));
                 }
+                Effect::LoadWorkflow { call, path } => self.load_workflow(state, call, path).await,
                 Effect::Announce => self.announce(state).await,
             }
         }
@@ -176,6 +178,16 @@ impl RunPerformer {
         };
         let bytes = encode(&task).map_err(|error| TasksError::Unavailable { source: Box::new(error) })?;
         self.ports.tasks.dispatch(&target, bytes).await
+    }
+
+    /// A file may be slow to read: the loop does not wait for it.
+    async fn load_workflow(&self, state: &RunState, call: u32, path: String) {
+        let (roots, inbox) = (state.spec.script_roots.clone(), self.inbox.clone());
+        actix::spawn(async move {
+            let read = tokio::task::spawn_blocking(move || read_script(&roots, &path)).await;
+            let read = read.unwrap_or_else(|error| Err(format!("it cannot be read: {error}")));
+            inbox.push(Command::ProvideScript { call, read });
+        });
     }
 
     /// These attempts need no further answer to their worker.

@@ -19,6 +19,8 @@ use std::sync::{Arc, PoisonError};
 /// Incarnations that may meet faults; fewer than a run may have without getting further.
 const ROUGH_INCARNATIONS: u64 = 4;
 const GRACE_MS: u64 = 2_000;
+/// Until a file is read.
+const FILE_MS: u64 = 3;
 
 pub(super) type Shared = Rc<RefCell<World>>;
 
@@ -206,6 +208,10 @@ impl Performer for SimPerformer {
                 Effect::StartTimer { call, due_ms } => {
                     let wait_ms = u64::try_from(due_ms.saturating_sub(journalled.at_ms)).unwrap_or(0);
                     world.after(wait_ms, Happening::Due { incarnation, command: Command::Fire { call } });
+                }
+                Effect::LoadWorkflow { call, path } => {
+                    let command = Command::ProvideScript { call, read: Ok(path) };
+                    world.after(FILE_MS, Happening::Due { incarnation, command });
                 }
                 Effect::StartGrace => {
                     world.after(GRACE_MS, Happening::Due { incarnation, command: Command::EndGrace });

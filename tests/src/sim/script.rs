@@ -43,7 +43,8 @@ impl Globals {
     /// `agent(prompt, options)`; called at once, awaited or not.
     pub fn agent(&self, prompt: &str, options: Option<&str>) -> impl Future<Output = Outcome> + use<> {
         let options = options.map(str::to_owned);
-        let kind = CallKind::Agent { prompt: prompt.to_owned(), options, options_not_object: false, phase: None };
+        let (prompt, phase, workflow) = (prompt.to_owned(), None, None);
+        let kind = CallKind::Agent { prompt, options, options_not_object: false, phase, workflow };
         self.settlement(self.call(kind))
     }
 

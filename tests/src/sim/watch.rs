@@ -4,7 +4,7 @@ use super::memory::Memory;
 use super::models::is_flaky;
 use skein_common::agent::Cause;
 use skein_common::{AgentNumber, AttemptNumber, RunId};
-use skein_engine::{Effect, Event, Run, RunState, Stage, TaskEnd, decode_record};
+use skein_engine::{CallRecord, Effect, Event, Run, RunState, Stage, TaskEnd, decode_record};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One try of one agent.
@@ -162,6 +162,9 @@ impl Watch {
             Effect::Interrupt { agent, attempt } => {
                 let agent = self.state().and_then(|state| state.agent(*agent));
                 agent.is_some_and(|agent| agent.interrupted.is_some() && agent.runs(*attempt))
+            }
+            Effect::LoadWorkflow { call, .. } => {
+                self.state().is_some_and(|state| matches!(state.call(*call), Some(CallRecord::Workflow { .. })))
             }
             Effect::Announce => matches!(stage, Some(Stage::Ended(_))),
         };

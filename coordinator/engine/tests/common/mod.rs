@@ -22,6 +22,8 @@ pub fn spec() -> RunSpec {
         model: None,
         simulation: Simulation::default(),
         definitions: Vec::new(),
+        workflows: Vec::new(),
+        script_roots: Vec::new(),
         strict: false,
         dry_run: false,
         timeout_ms: None,
@@ -120,6 +122,7 @@ pub fn agent_op(id: u32, prompt: &str, options: Option<&str>) -> Op {
         options: options.map(str::to_owned),
         options_not_object: false,
         phase: None,
+        workflow: None,
     };
     Op::Call(Call { id, kind })
 }

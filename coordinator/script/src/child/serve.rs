@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skein_common::script::{ScriptError, ScriptErrorKind, TurnEnd};
 
-use crate::prepare::{Lines, Prepared, prepare};
+use crate::prepare::{Lines, Prepared, prepare_untrusted};
 use crate::protocol::{self, ENGINE, FromHost, ToHost, VERSION};
 use crate::realm::Realm;
 use crate::sandbox;
@@ -22,8 +22,7 @@ pub(super) fn serve(socket: UnixStream, realm: Option<Realm>) -> io::Result<()> 
     sandbox::lock_down(&limits)?;
 
     let loaded = realm.map_err(|error| engine_error(&error.to_string())).and_then(|realm| {
-        let prepared =
-            catch_unwind(|| prepare(&source)).unwrap_or_else(|_| Err(engine_error("the parser panicked")))?;
+        let prepared = prepare_untrusted(&source)?;
         Ok((prepared, realm))
     });
     let (prepared, realm) = match loaded {

@@ -70,12 +70,18 @@ fn beginning(expression: &Expression) -> Position {
 }
 
 /// Parses and checks; nothing of the script is executed. Deep nesting can overflow the native stack.
-pub(crate) fn prepare(source: &str) -> Result<Prepared, ScriptError> {
+fn prepare(source: &str) -> Result<Prepared, ScriptError> {
     let lines = Lines::new(plain_start(source));
     match prepare_text(&lines) {
         Ok((loaded, program)) => Ok(Prepared { loaded, source: Wrapped { program, lines } }),
         Err(problem) => Err(lines.error(problem)),
     }
+}
+
+/// The same for a parser that may have a mistake of its own.
+pub(crate) fn prepare_untrusted(source: &str) -> Result<Prepared, ScriptError> {
+    let panicked = |_| Err(Lines::bare(ScriptErrorKind::Engine, "the interpreter failed: the parser panicked"));
+    std::panic::catch_unwind(|| prepare(source)).unwrap_or_else(panicked)
 }
 
 /// Without a byte order mark, and with a hash-bang line turned into a comment of the same width.

@@ -13,15 +13,11 @@ pub(super) fn agent(_this: &JsValue, arguments: &[JsValue], context: &mut Contex
     let shared = shared(context)?;
     let kind = match read(arguments, &shared, context) {
         Ok(kind) => kind,
-        Err(error) if error.as_engine().is_some() => return Err(error),
-        Err(error) => {
-            let error = failure::thrown_here(error, context)?;
-            return Ok(JsPromise::reject(error, context)?.into());
-        }
+        Err(error) => return failure::rejected(error, context),
     };
     let called = failure::here(context)?;
     let (promise, resolvers) = JsPromise::new_pending(context);
-    shared.state.borrow_mut().call(kind, Pending::Promise { resolvers, called });
+    shared.call(kind, Pending::Promise { resolvers, called });
     Ok(promise.into())
 }
 
@@ -35,7 +31,8 @@ fn read(arguments: &[JsValue], shared: &Shared, context: &mut Context) -> JsResu
         prompt,
         options,
         options_not_object: !is_object && !given.is_undefined(),
-        phase: shared.state.borrow().phase.clone(),
+        phase: shared.phase(),
+        workflow: shared.owner.call(),
     })
 }
 

@@ -29,7 +29,7 @@ fn print(prefix: &str, values: &[JsValue], context: &mut Context) -> JsResult<Js
         }
         line.push_str(&text(value, &shared, context)?);
     }
-    shared.state.borrow_mut().log(line);
+    shared.log(&line);
     Ok(JsValue::undefined())
 }
 

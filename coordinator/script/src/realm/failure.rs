@@ -1,6 +1,7 @@
 //! From thrown values to the words of an error, and back.
 
 use boa_engine::error::{EngineError, PanicError, RuntimeLimitError};
+use boa_engine::object::builtins::JsPromise;
 use boa_engine::property::PropertyDescriptor;
 use boa_engine::{
     Context, JsError, JsNativeError, JsNativeErrorKind, JsObject, JsResult, JsString, JsValue, JsVariant, js_string,
@@ -88,14 +89,24 @@ pub(super) fn here(context: &mut Context) -> JsResult<JsObject> {
     constructor.construct(&[], None, context)
 }
 
+/// What a global that gives promises returns when it refuses its arguments; an engine error stays one.
+pub(super) fn rejected(error: JsError, context: &mut Context) -> JsResult<JsValue> {
+    if error.as_engine().is_some() {
+        return Err(error);
+    }
+    let error = thrown_here(error, context)?;
+    Ok(JsPromise::reject(error, context)?.into())
+}
+
 /// Our own error with the stack of the call that it is about: a rejection carries none by itself.
-pub(super) fn thrown_here(error: JsError, context: &mut Context) -> JsResult<JsError> {
+fn thrown_here(error: JsError, context: &mut Context) -> JsResult<JsError> {
     let Some(native) = error.as_native() else { return Ok(error) };
     let message = JsString::from(native.message().to_owned());
     let constructors = context.intrinsics().constructors();
     let constructor = match native.kind() {
         JsNativeErrorKind::Type => constructors.type_error(),
         JsNativeErrorKind::Range => constructors.range_error(),
+        JsNativeErrorKind::Error => constructors.error(),
         _ => return Ok(error),
     };
     let constructor = constructor.constructor();
@@ -110,15 +121,15 @@ pub(crate) struct Frame {
     pub(crate) place: Option<Place>,
 }
 
-/// Frames in the author's file, innermost first.
-pub(super) fn script_frames(stack: &str) -> Vec<Frame> {
-    stack.lines().filter_map(frame).take(FRAMES_MAX).collect()
+/// Frames in the author's file, which the engine knows as `script`, innermost first.
+pub(super) fn script_frames(stack: &str, script: &str) -> Vec<Frame> {
+    stack.lines().filter_map(|line| frame(line, script)).take(FRAMES_MAX).collect()
 }
 
 /// Reads `    at name (workflow.js:3:7)`; frames of the engine and of the prelude look otherwise.
-fn frame(line: &str) -> Option<Frame> {
+fn frame(line: &str, script: &str) -> Option<Frame> {
     let (function, place) = line.trim().strip_prefix("at ")?.rsplit_once(" (")?;
-    let place = place.strip_prefix(SCRIPT_NAME)?.strip_prefix(':')?;
+    let place = place.strip_prefix(script)?.strip_prefix(':')?;
     let (line, column) = place.strip_suffix(')')?.split_once(':')?;
     let place = Place { line: line.parse().ok()?, column: column.parse().ok()? };
     Some(Frame { function: function.chars().take(FUNCTION_CHARS_MAX).collect(), place: Some(place) })
@@ -217,7 +228,7 @@ mod tests {
     #[test]
     fn only_frames_of_the_script_are_kept() {
         let stack = "    at boom (workflow.js:3:20)\n    at <main> (<prelude>:4:1)\n    at map (native)\n    at f (workflow.js:?:?)";
-        let frames = script_frames(stack);
+        let frames = script_frames(stack, SCRIPT_NAME);
         assert_eq!(frames, [Frame { function: "boom".to_owned(), place: Some(Place { line: 3, column: 20 }) }]);
         assert_eq!(stack_text(&frames), "at boom (workflow.js:3:20)");
     }

@@ -10,7 +10,7 @@ use boa_engine::{
 use boa_runtime::extensions::{EncodingExtension, RuntimeExtension, StructuredCloneExtension, UrlExtension};
 
 use super::state::Shared;
-use super::{PRELUDE_NAME, agent, console, dates, locale, own_function, shared, slots, timers};
+use super::{PRELUDE_NAME, agent, console, dates, locale, own_function, shared, slots, timers, workflow};
 
 const PRELUDE: &str = include_str!("prelude.js");
 /// Timing of the collector, shared memory, the machine's time zone and locale.
@@ -27,8 +27,9 @@ const REMOVED: [&str; 8] = [
 
 type Native = fn(&JsValue, &[JsValue], &mut Context) -> JsResult<JsValue>;
 
-const FUNCTIONS: [(&str, usize, Native); 7] = [
+const FUNCTIONS: [(&str, usize, Native); 8] = [
     ("agent", 2, agent::agent),
+    ("workflow", 2, workflow::workflow),
     ("log", 0, console::log),
     ("phase", 1, phase),
     ("setTimeout", 2, timers::set_timeout),
@@ -113,7 +114,7 @@ fn object_of(functions: &[(&str, Native)], context: &mut Context) -> JsObject {
 
 fn phase(_this: &JsValue, arguments: &[JsValue], context: &mut Context) -> JsResult<JsValue> {
     let title = arguments.get_or_undefined(0).to_string(context)?.to_std_string_lossy();
-    shared(context)?.state.borrow_mut().enter_phase(title);
+    shared(context)?.enter_phase(title);
     Ok(JsValue::undefined())
 }
 

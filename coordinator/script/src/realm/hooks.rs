@@ -22,6 +22,12 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
+    /// Somebody has read why this promise was rejected.
+    pub(super) fn handled(&self, promise: &JsPromise) {
+        let promise: &JsObject<Promise> = promise;
+        self.unhandled.borrow_mut().retain(|other| !JsObject::equals(other, promise));
+    }
+
     /// The reasons of promises that were rejected and never handled, and whether there were more.
     pub(super) fn take_unhandled(&self) -> (Vec<JsValue>, bool) {
         let promises = std::mem::take(&mut *self.unhandled.borrow_mut());

@@ -34,6 +34,11 @@ impl Rules {
         Self { bytes_max, cap: "options_bytes", finite: true, lenient: false }
     }
 
+    /// `args` of a workflow that a script starts.
+    pub(super) const fn args(bytes_max: u64) -> Self {
+        Self { bytes_max, cap: "options_bytes", finite: false, lenient: false }
+    }
+
     pub(super) const fn prompt(bytes_max: u64) -> Self {
         Self { bytes_max, cap: "prompt_bytes", finite: false, lenient: false }
     }

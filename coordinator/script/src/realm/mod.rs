@@ -2,6 +2,7 @@
 
 mod agent;
 mod args;
+mod children;
 mod console;
 mod dates;
 mod executor;
@@ -14,25 +15,27 @@ mod locale;
 mod slots;
 mod state;
 mod timers;
+mod workflow;
 
 use std::path::Path;
 use std::rc::Rc;
 
-use boa_engine::builtins::promise::PromiseState;
+use boa_engine::builtins::promise::{PromiseState, ResolvingFunctions};
 use boa_engine::context::ContextBuilder;
 use boa_engine::error::EngineError;
 use boa_engine::module::IdleModuleLoader;
 use boa_engine::object::builtins::JsPromise;
-use boa_engine::{Context, JsError, JsNativeError, JsObject, JsResult, JsValue, Source};
+use boa_engine::{Context, JsError, JsNativeError, JsObject, JsResult, JsString, JsValue, Source};
 use skein_common::script::{Outcome, ScriptError, ScriptErrorKind, Settlement, Start, TurnEnd};
 
 use crate::limits::HostLimits;
 use crate::prepare::{Lines, Prepared, Wrapped};
+use children::Child;
 use executor::Executor;
 pub(crate) use failure::Frame;
 use hooks::{Hooks, JournalClock};
 use json_out::Rules;
-use state::{Intrinsics, Pending, Shared};
+use state::{Intrinsics, Pending, Realms, Shared, Waiting};
 
 /// The name of the author's file in stacks.
 const SCRIPT_NAME: &str = "workflow.js";
@@ -49,6 +52,8 @@ pub(crate) struct Realm {
     hooks: Rc<Hooks>,
     clock: Rc<JournalClock>,
     shared: Rc<Shared>,
+    realms: Rc<Realms>,
+    children: Vec<Child>,
     instructions: u64,
     main: Option<JsPromise>,
     /// What was evaluated, to find the place of an error.
@@ -73,9 +78,11 @@ impl Realm {
         context.strict(true);
         context.runtime_limits_mut().set_stack_size_limit(VALUE_STACK_MAX);
         let shared = Rc::new(Shared::new(Intrinsics::capture(&mut context)?));
-        context.insert_data(shared.clone());
+        let realms = Rc::new(Realms::new(shared.clone()));
+        context.insert_data(realms.clone());
         globals::install(&mut context, &shared)?;
-        Ok(Self { context, executor, hooks, clock, shared, instructions, main: None, source: None })
+        let children = Vec::new();
+        Ok(Self { context, executor, hooks, clock, shared, realms, children, instructions, main: None, source: None })
     }
 
     /// The same realm with the caps of one script.
@@ -104,45 +111,64 @@ impl Realm {
             return Err(JsNativeError::typ().with_message("the script is not a promise").into());
         };
         self.main = Some(JsPromise::from_object(promise)?);
-        self.context.run_jobs()
+        self.run_to_rest()
     }
 
-    /// A later turn: one settlement, then the queue to idle.
+    /// A later turn: one settlement, then the queue to idle and every child that ended is heard.
     pub(crate) fn settle(&mut self, settlement: Settlement) -> TurnEnd {
         self.clock.set(settlement.now_ms);
-        let pending = self.shared.state.borrow_mut().settled(&settlement);
-        let ran = match pending {
-            Some(pending) => self.deliver(pending, settlement.outcome),
+        let waiting = self.shared.state.borrow_mut().settled(&settlement);
+        let ran = match waiting {
+            Some(waiting) => self.deliver_to_owner(waiting, settlement),
             // A timer that was cleared in the meantime.
             None => Ok(()),
         };
-        let ran = ran.and_then(|()| self.context.run_jobs());
+        let ran = ran.and_then(|()| self.run_to_rest());
         self.end_turn(ran)
     }
 
-    fn deliver(&mut self, pending: Pending, outcome: Outcome) -> JsResult<()> {
-        let context = &mut self.context;
-        let undefined = JsValue::undefined();
+    /// Values and errors are made in the realm that called.
+    fn deliver_to_owner(&mut self, waiting: Waiting, settlement: Settlement) -> JsResult<()> {
+        let Waiting { owner, pending } = waiting;
+        let Some(realm) = owner.and_then(|call| self.realms.realm_of(call)) else {
+            return self.deliver(pending, settlement);
+        };
+        let ours = self.context.enter_realm(realm);
+        let delivered = self.deliver(pending, settlement);
+        self.context.enter_realm(ours);
+        delivered
+    }
+
+    fn deliver(&mut self, pending: Pending, settlement: Settlement) -> JsResult<()> {
+        let Settlement { call, outcome, .. } = settlement;
         match (pending, outcome) {
             (Pending::Timer { callback, arguments }, Outcome::Fired) => {
-                callback.call(&undefined, &arguments, context)?;
+                callback.call(&JsValue::undefined(), &arguments, &mut self.context)?;
+                Ok(())
             }
             // Whatever else happens to a timer, its callback does not run.
-            (Pending::Timer { .. }, _) => {}
-            (Pending::Promise { resolvers, called }, Outcome::Error { name, message }) => {
-                let error = failure::delivered_error(&name, &message, &called, &self.shared, context)?;
-                resolvers.reject.call(&undefined, &[error], context)?;
-            }
-            (Pending::Promise { resolvers, .. }, outcome) => {
-                let value = match outcome {
-                    Outcome::Text { text } => JsValue::from(boa_engine::JsString::from(text)),
-                    Outcome::Json { json } => json_in::read(&json, context)?,
-                    Outcome::Null => JsValue::null(),
-                    Outcome::Fired | Outcome::Error { .. } => JsValue::undefined(),
-                };
-                resolvers.resolve.call(&undefined, &[value], context)?;
-            }
+            (Pending::Timer { .. }, _) => Ok(()),
+            (Pending::Workflow(asked), Outcome::Text { text }) => self.start_child(call, asked, &text),
+            (Pending::Workflow(asked), outcome) => self.settle_promise(&asked.resolvers, &asked.called, outcome),
+            (Pending::Promise { resolvers, called }, outcome) => self.settle_promise(&resolvers, &called, outcome),
         }
+    }
+
+    fn settle_promise(&mut self, resolvers: &ResolvingFunctions, called: &JsObject, outcome: Outcome) -> JsResult<()> {
+        let context = &mut self.context;
+        let value = match outcome {
+            Outcome::Text { text } => JsValue::from(JsString::from(text)),
+            Outcome::Json { json } => json_in::read(&json, context)?,
+            Outcome::Null => JsValue::null(),
+            Outcome::Fired => JsValue::undefined(),
+            Outcome::Error { name, message } => {
+                let shared = shared(context)?;
+                let error = failure::delivered_error(&name, &message, called, &shared, context)?;
+                resolvers.reject.call(&JsValue::undefined(), &[error], context)?;
+                return Ok(());
+            }
+        };
+        resolvers.resolve.call(&JsValue::undefined(), &[value], context)?;
         Ok(())
     }
 
@@ -228,7 +254,7 @@ impl Realm {
     }
 
     fn placed(&self, kind: ScriptErrorKind, message: String, stack: &str) -> ScriptError {
-        let mut frames = failure::script_frames(stack);
+        let mut frames = failure::script_frames(stack, SCRIPT_NAME);
         if let Some(source) = &self.source {
             source.correct(&mut frames, &message);
         }
@@ -250,11 +276,11 @@ enum Ended {
     Done { result: String, warnings: Vec<String> },
 }
 
-/// The state behind the globals of this context.
+/// The state behind the globals of the current realm.
 fn shared(context: &Context) -> JsResult<Rc<Shared>> {
     context
-        .get_data::<Rc<Shared>>()
-        .cloned()
+        .get_data::<Rc<Realms>>()
+        .map(|realms| realms.of(context.realm()))
         .ok_or_else(|| JsNativeError::error().with_message("the realm has no host state").into())
 }
 

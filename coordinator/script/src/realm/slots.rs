@@ -6,10 +6,11 @@ use skein_common::script::Op;
 use super::failure::{self, describe};
 use super::shared;
 
-const CAP_ERROR: &str = "WorkflowAgentCapError";
+pub(super) const CAP_ERROR: &str = "WorkflowAgentCapError";
 /// What every pending and later call rejects with once the run is stopped.
-const STOPPED: &str = "run stopped";
-const OF_THE_SCRIPT: [&str; 6] = ["TypeError", "ReferenceError", "RangeError", "SyntaxError", "EvalError", "URIError"];
+pub(super) const STOPPED: &str = "run stopped";
+pub(super) const OF_THE_SCRIPT: [&str; 6] =
+    ["TypeError", "ReferenceError", "RangeError", "SyntaxError", "EvalError", "URIError"];
 
 /// Throws when the agent cap was reached before.
 pub(super) fn gate(_this: &JsValue, _arguments: &[JsValue], context: &mut Context) -> JsResult<JsValue> {
@@ -32,6 +33,8 @@ pub(super) fn lost(_this: &JsValue, arguments: &[JsValue], context: &mut Context
     let script_error = !from_host && OF_THE_SCRIPT.contains(&name);
     let refused = name == CAP_ERROR || (from_host && error.message.starts_with("budget exhausted"));
     let message = if script_error || error.message.is_empty() { error.title() } else { error.message.clone() };
-    shared(context)?.state.borrow_mut().ops.push(Op::SlotFailed { place, message, script_error, refused });
+    let shared = shared(context)?;
+    let place = shared.named(&place);
+    shared.state.borrow_mut().ops.push(Op::SlotFailed { place, message, script_error, refused });
     Ok(false.into())
 }

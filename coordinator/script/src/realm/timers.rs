@@ -19,14 +19,14 @@ pub(super) fn set_timeout(_this: &JsValue, arguments: &[JsValue], context: &mut 
     // A cast of NaN or of a negative number gives 0.
     let kind = CallKind::Timer { delay_ms: delay as u64 };
     let arguments = arguments.get(2..).unwrap_or_default().to_vec();
-    let call = shared(context)?.state.borrow_mut().call(kind, Pending::Timer { callback, arguments });
+    let call = shared(context)?.call(kind, Pending::Timer { callback, arguments });
     Ok(call.into())
 }
 
 pub(super) fn clear_timeout(_this: &JsValue, arguments: &[JsValue], context: &mut Context) -> JsResult<JsValue> {
     if let Some(number) = arguments.get_or_undefined(0).as_number() {
         // A number that is no call's clears nothing.
-        shared(context)?.state.borrow_mut().clear_timer(number as u32);
+        shared(context)?.clear_timer(number as u32);
     }
     Ok(JsValue::undefined())
 }

@@ -79,7 +79,7 @@ impl Run {
 pub fn prompt_of(call: &Call) -> &str {
     match &call.kind {
         CallKind::Agent { prompt, .. } => prompt,
-        CallKind::Timer { .. } => "",
+        CallKind::Timer { .. } | CallKind::Workflow { .. } => "",
     }
 }
 
@@ -87,6 +87,7 @@ pub fn prompt_of(call: &Call) -> &str {
 pub fn echo(call: &Call) -> Outcome {
     match &call.kind {
         CallKind::Timer { .. } => Outcome::Fired,
+        CallKind::Workflow { target, .. } => error(&format!("workflow({target}): there is none")),
         CallKind::Agent { prompt, .. } if prompt.starts_with("fail") => error("agent failed"),
         CallKind::Agent { prompt, .. } => text(format!("done: {prompt}")),
     }
