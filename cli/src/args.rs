@@ -1,5 +1,6 @@
 //! What a person may type. Types only; what happens is in `commands`.
 
+use crate::settings::Settings;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skein_common::RunId;
 use skein_common::agent::{RunnerKind, Simulation};
@@ -18,8 +19,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Where runs are kept [default: the platform's state directory].
-    #[arg(long, global = true, env = "SKEIN_STORE", value_name = "DIR")]
+    /// Where runs are kept, as SKEIN_STORE and store.dir of the settings [default: the platform's state directory].
+    #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// One JSON object (or one a line) on standard output.
     #[arg(long, global = true)]
@@ -30,6 +31,9 @@ pub struct Global {
     /// More of the log on standard error; twice for all of it.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Of files and environment; `main` reads them before anything else.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,8 +61,17 @@ pub enum Command {
     /// Show one agent of a run: prompt, attempts, output
     Agent(AgentArgs),
     /// Print the log lines and failures of a run
-    #[command(after_help = "Example:\n  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
-    Logs(RunName),
+    Logs(LogsArgs),
+    /// Remove a run that nobody runs, with everything of its
+    #[command(after_help = "Example:\n  skein remove wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
+    Remove(RunName),
+    /// Show what is set, and by whom
+    Config(ConfigArgs),
+    /// Let a project's files name programs that run here
+    Trust(TrustArgs),
+    /// Check that this machine has what Skein needs
+    #[command(after_help = "Example:\n  skein doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
+    Doctor,
     /// Print what a shell needs to complete commands and flags
     #[command(after_help = "Example:\n  skein completions bash > ~/.local/share/bash-completion/completions/skein")]
     Completions(CompletionsArgs),
@@ -91,10 +104,10 @@ pub struct RunArgs {
     /// Model of agents that name none.
     #[arg(long)]
     pub model: Option<String>,
-    /// Agents at the same time, 1 to 256 [default: 16].
+    /// Agents at the same time, 1 to 256 [default: limits.concurrency of the settings, 16].
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u32>,
-    /// Agents in all, 1 to 100000 [default: 1000].
+    /// Agents in all, 1 to 100000 [default: limits.agents of the settings, 1000].
     #[arg(long, value_name = "N")]
     pub max_agents: Option<u32>,
     /// Unknown agent options throw, and a degraded run exits with 6.
@@ -213,4 +226,56 @@ pub struct AgentArgs {
     /// The agent's number, as `skein agents RUN` lists it.
     #[arg(value_name = "N")]
     pub agent: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0
+  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0 -f --json | jq -r .text")]
+pub struct LogsArgs {
+    #[arg(value_name = "RUN")]
+    pub run: RunId,
+    /// Go on printing until the run ends, whichever process runs it.
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true, after_help = "Example:\n  skein config show --origin")]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting as it counts here
+    #[command(after_help = "Example:
+  skein config show --origin
+
+Files, the later ones win: /etc/skein/skein.toml, ~/.config/skein/config.toml, ./.skein.toml; then SKEIN_* variables,
+then flags. A project's file may set limits, budget, model and names of hosts and pools; what names a program counts
+once the project is trusted (skein trust).")]
+    Show {
+        /// Also who said so: a file and line, a variable, a flag.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skein trust .                 what its files name may run, until it changes
+  skein trust --list
+  skein trust --remove .")]
+pub struct TrustArgs {
+    /// The project's folder [default: the current one].
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print the trusted folders.
+    #[arg(long, conflicts_with_all = ["dir", "remove"])]
+    pub list: bool,
+    /// Trust the folder no more.
+    #[arg(long)]
+    pub remove: bool,
 }

@@ -9,7 +9,7 @@ use skein_coordinator::{Clock as _, LoadError, RUNS_TABLE, StoredRun, SystemCloc
 use skein_engine::run_view;
 
 use crate::args::Global;
-use crate::exit::usage;
+use crate::exit::{UsageError, usage};
 use crate::session::resume_command;
 
 /// A run from its journal.
@@ -84,6 +84,8 @@ pub async fn list(ports: &Ports, limit: usize) -> anyhow::Result<Vec<RunView>> {
             Some(view) if view.status.is_end() => views.push(view),
             _ => match live_view(ports, &key).await {
                 Ok(view) => views.push(view),
+                // It is being removed.
+                Err(error) if error.is::<UsageError>() => {}
                 Err(error) => tracing::warn!(run_id = key, %error, "run not listed"),
             },
         }

@@ -1,16 +1,17 @@
 //! Bootstrap: puts a coordinator together from the ports it is given. Which adapters are behind them is the business of
 //! whoever starts the process.
 
-use crate::actors::{Root, RunEnd, RunToItsEnd, Shutdown};
+use crate::actors::{ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::DriverContext;
-use crate::submission::{SubmitError, submit};
+use crate::submission::{IdempotencyKey, SubmitError, Submitted, submit, submit_once};
 use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::Ports;
 use skein_common::run::RunSpec;
+use skein_engine::Command;
 use skein_script::{HostLimits, HostPool};
 use std::sync::Arc;
 
@@ -72,6 +73,14 @@ impl Coordinator {
         submit(&self.ports, self.clock.as_ref(), spec).await
     }
 
+    /// The same under a key: sent again, it gives the same run (R11).
+    ///
+    /// # Errors
+    /// `SubmitError::KeyReused` when the key came with another request before; else as [`Coordinator::submit`].
+    pub async fn submit_once(&self, spec: RunSpec, idempotency: &IdempotencyKey) -> Result<Submitted, SubmitError> {
+        submit_once(&self.ports, self.clock.as_ref(), spec, idempotency).await
+    }
+
     /// Watches a run from now on.
     #[must_use]
     pub fn watch(&self, run: &RunId) -> Watcher {
@@ -82,6 +91,16 @@ impl Coordinator {
     pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
         let end = self.root.send(RunToItsEnd { run }).await;
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
+    }
+
+    /// A person pauses, resumes or stops a run that is executed here, or stops, restarts or skips one of its agents.
+    /// On return the journal has it.
+    ///
+    /// # Errors
+    /// The run is not executed here, or refuses.
+    pub async fn control(&self, run: RunId, command: Command) -> Result<(), ControlError> {
+        let answer = self.root.send(ControlRun { run, command }).await;
+        answer.unwrap_or(Err(ControlError::Unanswered))
     }
 
     /// Leaves every run as its journal says.

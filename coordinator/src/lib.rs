@@ -9,6 +9,7 @@ mod bootstrap;
 mod clock;
 pub mod driver;
 mod journal;
+mod retention;
 mod submission;
 mod watch;
 
@@ -16,5 +17,6 @@ pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
 pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
-pub use submission::{RUNS_TABLE, SubmitError, submit};
+pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
+pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, submit, submit_once};
 pub use watch::{WatchItem, Watcher, topic};

@@ -111,6 +111,7 @@ impl Skein {
         command.args(args).current_dir(self.project()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.dir.path().join("home")).env("SKEIN_STORE", self.store());
+        command.env("SKEIN_SYSTEM_CONFIG", self.dir.path().join("no-system-file.toml"));
         for deadline in ["SKEIN_ATTEMPT_DEADLINE", "SKEIN_SCRIPT_TURN", "SKEIN_KILL_GRACE"] {
             command.env(deadline, "2s");
         }

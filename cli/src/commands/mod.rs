@@ -3,9 +3,13 @@
 pub mod agents;
 pub mod check;
 pub mod completions;
+pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod logs;
+pub mod remove;
 pub mod resume;
 pub mod run;
 pub mod runs;
 pub mod show;
+pub mod trust;

@@ -4,7 +4,6 @@ use crate::args::{Global, RunName};
 use crate::exit::{Code, usage};
 use crate::output;
 use crate::session::{Session, existing_store};
-use crate::settings::store_dir;
 use crate::stored;
 use skein_common::ports::{LeaseError, Ports};
 use skein_common::run::RunSpec;
@@ -25,7 +24,7 @@ pub async fn resume(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let store = existing_store(global)?;
     let parent = Parent::load(&store.ports(), &args.run).await?;
     drop(store);
-    let session = Session::start(&store_dir(global.store.as_ref())?).await?;
+    let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
     let strict = parent.spec.strict;
     if !parent.has_ended {
         return session.follow(global, &args.run).await?.report(global, strict);

@@ -2,10 +2,14 @@
 
 use super::feed::Feed;
 use super::fleet::Fleet;
-use super::messages::{ForgetRun, Halt, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown};
+use super::messages::{
+    ControlError, ControlRun, Deliver, ForgetRun, Halt, Incoming, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown,
+};
 use super::run::{Run, RunParts};
 use crate::driver::DriverContext;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture, WrapFuture,
+};
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Lease, LeaseError};
@@ -169,6 +173,22 @@ impl Handler<RunToItsEnd> for Root {
             }
             .into_actor(root)
         }))
+    }
+}
+
+impl Handler<ControlRun> for Root {
+    type Result = ResponseFuture<Result<(), ControlError>>;
+
+    fn handle(&mut self, ControlRun { run, command }: ControlRun, _: &mut Context<Root>) -> Self::Result {
+        let Some(address) = self.runs.get(&run).map(|live| live.address.clone()) else {
+            return Box::pin(std::future::ready(Err(ControlError::NotHere(run))));
+        };
+        let (sender, receiver) = oneshot::channel();
+        let items = vec![Incoming { command, delivery: None, answer: Some(sender) }];
+        Box::pin(async move {
+            address.send(Deliver { items }).await.map_err(|_| ControlError::Unanswered)?;
+            receiver.await.unwrap_or(Err(ControlError::Unanswered))
+        })
     }
 }
 
