@@ -101,7 +101,7 @@ impl Run {
                 let event = Event::AgentInterrupted { agent: number, attempt: attempts, then: Interruption::Stop };
                 self.record(event, batch)
             }
-            _ => self.end_by_person(number, Cause::Stopped, Usage::default(), batch),
+            _ => self.end_by_person(number, Cause::Stopped, Usage::default(), Vec::new(), batch),
         }
     }
 
@@ -120,7 +120,7 @@ impl Run {
 
     pub(crate) fn skip_agent(&mut self, number: AgentNumber, batch: &mut Batch) -> Result<(), Refused> {
         match self.controllable_agent(number)?.state {
-            AgentState::Queued => self.end_by_person(number, Cause::Skipped, Usage::default(), batch),
+            AgentState::Queued => self.end_by_person(number, Cause::Skipped, Usage::default(), Vec::new(), batch),
             _ => Err(Refused::AgentStarted { agent: number }),
         }
     }
@@ -131,15 +131,15 @@ impl Run {
         number: AgentNumber,
         then: Interruption,
         usage: Usage,
+        notes: Vec<String>,
         batch: &mut Batch,
     ) -> Result<(), Refused> {
         let attempt = self.state.agent(number).ok_or(Refused::NotRunning)?.attempts;
         if then == Interruption::Stop || self.state.stage != Stage::Running {
-            return self.end_by_person(number, Cause::Stopped, usage, batch);
+            return self.end_by_person(number, Cause::Stopped, usage, notes, batch);
         }
         let message = format!("restarted {BY_A_PERSON}");
-        let (cause, detail, notes) = (Cause::Interrupted, None, Vec::new());
-        let (ours, unfit) = (false, false);
+        let (cause, detail, ours, unfit) = (Cause::Interrupted, None, false, false);
         let event = Event::AttemptEnded { agent: number, attempt, cause, detail, message, usage, ours, unfit, notes };
         self.record(event, batch)
     }
@@ -149,10 +149,11 @@ impl Run {
         number: AgentNumber,
         cause: Cause,
         usage: Usage,
+        notes: Vec<String>,
         batch: &mut Batch,
     ) -> Result<(), Refused> {
         let message = format!("{} {BY_A_PERSON}", cause.name());
-        self.end_task(number, null(cause, None, message), usage, Vec::new(), batch)
+        self.end_task(number, null(cause, None, message), usage, notes, batch)
     }
 
     fn controllable_agent(&self, number: AgentNumber) -> Result<&Agent, Refused> {

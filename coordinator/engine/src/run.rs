@@ -143,7 +143,7 @@ impl Run {
             Command::Reject { agent, attempt, cause, detail, message } => {
                 self.check_running(agent, attempt)?;
                 match self.state.agent(agent).and_then(|agent| agent.interrupted) {
-                    Some(then) => self.interruption_over(agent, then, Usage::default(), batch),
+                    Some(then) => self.interruption_over(agent, then, Usage::default(), Vec::new(), batch),
                     None => {
                         let end = null(cause, Some(detail), message);
                         self.end_task(agent, end, Usage::default(), Vec::new(), batch)
@@ -252,7 +252,7 @@ impl Run {
         batch: &mut Batch,
     ) -> Result<(), Refused> {
         if let Some(then) = self.state.agent(number).and_then(|agent| agent.interrupted) {
-            return self.interruption_over(number, then, usage, batch);
+            return self.interruption_over(number, then, usage, notes, batch);
         }
         match end {
             AttemptEnd::Done { value } => {
@@ -279,7 +279,7 @@ impl Run {
         self.check_running(number, attempt)?;
         let agent = self.state.agent(number).ok_or(Refused::NotRunning)?;
         if let Some(then) = agent.interrupted {
-            return self.interruption_over(number, then, Usage::default(), batch);
+            return self.interruption_over(number, then, Usage::default(), Vec::new(), batch);
         }
         let again = if ours { agent.survives_loss_of_ours() } else { agent.tries_again(true) };
         let message = if ours { "its worker went down with us" } else { "its worker is gone" }.to_owned();

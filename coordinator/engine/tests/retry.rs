@@ -161,3 +161,21 @@ fn c23_isolation_is_kept_and_what_is_none_or_unknown_is_not() {
     let thrown = r#"agent(): unknown isolation "docker"; known is 'worktree'"#;
     assert!(matches!(&events[0], Event::AgentRefused { message, .. } if message == thrown), "{events:?}");
 }
+
+/// What an attempt says of a worktree it leaves must not be lost because a person ended it.
+#[test]
+fn r08_notes_of_an_attempt_that_a_person_ended_are_kept() {
+    for command in [Command::RestartAgent { agent: 1 }, Command::StopAgent { agent: 1 }] {
+        let mut driven = Driven::started(spec());
+        driven.call("p", None);
+        driven.accept(command).expect("accepted");
+        let events = driven.accept(report(1, 1, stalled())).expect("accepted");
+        let (Event::AttemptEnded { cause: Cause::Interrupted, notes, .. }
+        | Event::TaskEnded { end: TaskEnd::Null { cause: Cause::Stopped, .. }, notes, .. }) = &events[0]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!(notes, &["note 1"]);
+        assert_eq!(driven.run.state().agent(1).map(|agent| agent.stalls), Some(0), "it did not stall");
+    }
+}
