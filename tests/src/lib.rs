@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod fleet;
 pub mod processes;
+pub mod recorded;
 pub mod sim;
 pub mod system;
 

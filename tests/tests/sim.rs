@@ -34,7 +34,7 @@ async fn faultless() -> BTreeMap<&'static str, Ended> {
 }
 
 #[test]
-fn in_every_world_a_run_comes_to_what_it_comes_to_without_faults() {
+fn r03_in_every_world_a_run_comes_to_what_it_comes_to_without_faults() {
     block_on(async {
         let faultless = faultless().await;
         let mut incarnations = 0;
@@ -50,7 +50,7 @@ fn in_every_world_a_run_comes_to_what_it_comes_to_without_faults() {
 }
 
 #[test]
-fn after_a_crash_at_any_event_of_any_model_the_next_owner_brings_it_to_the_same_end() {
+fn r03_after_a_crash_at_any_event_of_any_model_the_next_owner_brings_it_to_the_same_end() {
     block_on(async {
         let mut crashes = 0;
         for (seed, model) in (0..).zip(MODELS) {
