@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod fleet;
+pub mod hostile;
 pub mod processes;
 pub mod recorded;
 pub mod sim;

@@ -40,6 +40,7 @@ impl Driver {
             batches: 0,
             pending: Vec::new(),
             pending_at_ms: last_at_ms,
+            ahead_ms: 0,
             unsettled: Vec::new(),
             texts: BTreeMap::new(),
             unstored: Vec::new(),
