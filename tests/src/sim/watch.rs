@@ -105,7 +105,7 @@ impl Watch {
         match event {
             Event::TaskEnded { agent, end: TaskEnd::Done { .. }, usage, .. } => {
                 let attempts = self.state().and_then(|state| state.agent(*agent)).map_or(0, |agent| agent.attempts);
-                let reported = self.carried_out.get(&usage.output).copied();
+                let reported = self.carried_out.get(&usage.cache_write).copied();
                 if reported != Some((*agent, attempts)) {
                     self.breaks(format!(
                         "a stale report was accepted: {reported:?} for attempt {attempts} of agent {agent}"

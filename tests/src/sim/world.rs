@@ -1,8 +1,9 @@
 //! The world of a simulated run: virtual time, the workers, and the messages between them and the owner.
 
 use super::memory::Memory;
-use super::models::{answer, is_flaky};
+use super::models::{AGENT_TOKENS, answer, is_flaky};
 use super::mutants::Mutant;
+use super::orders::Order;
 use super::watch::{Try, Watch};
 use futures::FutureExt;
 use skein_backend::faulty::{Faults, Plan, Random, faulty};
@@ -59,6 +60,9 @@ pub(super) enum Happening {
     Cancel {
         attempt: AttemptRef,
     },
+    Order {
+        order: Order,
+    },
     Consume,
     Beat,
     Look,
@@ -99,6 +103,8 @@ pub(super) struct World {
     /// Counts the processes of the coordinator: each begins with an empty table of attempts.
     life: u64,
     pub ended: bool,
+    /// What a person tells the run.
+    pub order: Option<Order>,
     /// Faults that the world may still bring about beside those of the ports.
     is_rough: bool,
     mutant: Option<Mutant>,
@@ -140,6 +146,7 @@ impl World {
             incarnation: 0,
             life: 0,
             ended: false,
+            order: None,
             is_rough,
             mutant,
             happenings: BTreeMap::new(),
@@ -154,6 +161,13 @@ impl World {
         world.set_clock();
         world.after(HEARTBEAT_MS, Happening::Beat);
         world.after(HEARTBEAT_MS, Happening::Look);
+        if is_rough
+            && mutant.is_none()
+            && let Some((wait_ms, order)) = Order::draw(&mut world.random)
+        {
+            world.order = Some(order);
+            world.after(wait_ms, Happening::Order { order });
+        }
         world
     }
 
@@ -214,6 +228,7 @@ impl World {
             Happening::Claim { worker, attempt } => self.claim(worker, attempt),
             Happening::Finish { number } => self.finish(number),
             Happening::Cancel { attempt } => self.executions.retain(|_, known| known.attempt != attempt),
+            Happening::Order { order } => self.inbox.push(Item { delivery: None, command: order.command() }),
             Happening::Consume => self.consume(),
             Happening::Beat => self.beat(),
             Happening::Look => self.look(),
@@ -294,7 +309,8 @@ impl World {
             token: execution.token,
             worker: worker_id(execution.worker),
             end,
-            usage: Usage { output: number, ..Usage::default() },
+            // The number tells whose report it is; the budget counts output only.
+            usage: Usage { output: AGENT_TOKENS, cache_write: number, ..Usage::default() },
             notes: Vec::new(),
             elapsed_ms: 0,
         };
