@@ -1,5 +1,4 @@
 //! Many runs through one zygote, one after the other: what a process holds does not grow with them.
-#![expect(clippy::print_stdout, reason = "a test says what it counted")]
 
 use skein_common::run::RunStatus;
 use skein_script::HostLimits;
