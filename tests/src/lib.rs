@@ -3,7 +3,9 @@
 
 pub mod bench;
 pub mod fleet;
+pub mod hostile;
 pub mod processes;
+pub mod recorded;
 pub mod redis;
 pub mod sim;
 pub mod system;

@@ -36,8 +36,18 @@ impl System {
 
     /// The same with ports that the test has wrapped for the coordinator.
     pub async fn start_with(host_limits: HostLimits, wrap: impl FnOnce(Ports) -> Ports) -> System {
+        System::start_with_both(host_limits, wrap, |ports| ports).await
+    }
+
+    /// The same with wrapped ports for both sides.
+    pub async fn start_with_both(
+        host_limits: HostLimits,
+        wrap_coordinator: impl FnOnce(Ports) -> Ports,
+        wrap_worker: impl FnOnce(Ports) -> Ports,
+    ) -> System {
         let dir = tempfile::tempdir().expect("a folder");
-        let (coordinator, worker) = assemble(dir.path(), host_limits, wrap).await.expect("a system");
+        let assembled = assemble_both(dir.path(), host_limits, wrap_coordinator, wrap_worker).await;
+        let (coordinator, worker) = assembled.expect("a system");
         System { coordinator, worker, _dir: dir }
     }
 
@@ -71,17 +81,30 @@ pub async fn assemble(
     host_limits: HostLimits,
     wrap: impl FnOnce(Ports) -> Ports,
 ) -> anyhow::Result<(Coordinator, WorkerHandle)> {
+    assemble_both(dir, host_limits, wrap, |ports| ports).await
+}
+
+/// The same with the worker's ports wrapped, too.
+///
+/// # Errors
+/// The store cannot be opened, or a child process not started.
+pub async fn assemble_both(
+    dir: &Path,
+    host_limits: HostLimits,
+    wrap_coordinator: impl FnOnce(Ports) -> Ports,
+    wrap_worker: impl FnOnce(Ports) -> Ports,
+) -> anyhow::Result<(Coordinator, WorkerHandle)> {
     let store = Store::open(dir)?;
     let hosts = HostPool::start(skein_binary().to_path_buf()).await?;
     let coordinator = Coordinator::start(CoordinatorConfig {
-        ports: wrap(store.ports()),
+        ports: wrap_coordinator(store.ports()),
         hosts,
         host_limits,
         settings: CoordinatorSettings::default(),
         owner: String::from("test"),
     });
     let worker = skein_worker::start(WorkerConfig {
-        ports: store.ports(),
+        ports: wrap_worker(store.ports()),
         id: WorkerId(String::from("worker-test")),
         settings: WorkerSettings::default(),
         executable: skein_binary().to_path_buf(),
@@ -92,6 +115,22 @@ pub async fn assemble(
     })
     .await?;
     Ok((coordinator, worker))
+}
+
+/// A run of an example in this project folder, with its own agents.
+#[must_use]
+pub fn example_spec(name: &str, args: &serde_json::Value, project: &Path) -> RunSpec {
+    let dir = project_dir().join("examples").join(name);
+    let script = std::fs::read_to_string(dir.join(format!("{name}.js"))).expect("the example");
+    RunSpec {
+        script: Payload::text(script),
+        origin: format!("{name}.js"),
+        args: Some(Payload::json(args.to_string())),
+        runner: None,
+        definitions: skein_worker::definition::discover(&dir, project, None).definitions,
+        project_dir: project.display().to_string(),
+        ..spec("")
+    }
 }
 
 /// A run of this script body on simulated agents.

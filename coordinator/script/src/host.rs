@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skein_common::script::{Loaded, Op, ScriptError, ScriptErrorKind, Settlement, Start, TurnEnd};
 use tokio::io::{AsyncWriteExt as _, BufReader};
@@ -10,18 +10,15 @@ use tokio::net::UnixStream;
 
 use crate::audit::Audit;
 use crate::error::{HostError, LoadError};
+use crate::guard::Guard;
 use crate::keeper::{Process, Spawned};
 use crate::limits::HostLimits;
 use crate::prepare::Lines;
 use crate::protocol::{self, FromHost, ToHost, VERSION};
 use crate::sandbox::Cause;
-use crate::watchdog::Alarm;
 
 /// No code of the script runs before the greeting, so this is not the script's clock.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Turns that end within this time share an alarm, which rings so much later.
-const ALARM_SLACK: Duration = Duration::from_millis(1);
 
 /// Settlements are sent ahead of their answers up to this size.
 const SENT_AHEAD_BYTES_MAX: usize = 64 << 10;
@@ -148,7 +145,7 @@ struct Link {
     socket: UnixStream,
     emergency: OwnedFd,
     /// Killed with the link.
-    _process: Process,
+    process: Process,
     turn_ms: u64,
 }
 
@@ -169,7 +166,7 @@ impl Link {
     fn new(spawned: Spawned, limits: &HostLimits) -> io::Result<Self> {
         let Spawned { socket, emergency, process } = spawned;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: UnixStream::from_std(socket)?, emergency, _process: process, turn_ms: limits.turn_ms })
+        Ok(Self { socket: UnixStream::from_std(socket)?, emergency, process, turn_ms: limits.turn_ms })
     }
 
     /// The host speaks first, before it has read anything.
@@ -200,8 +197,7 @@ impl Link {
         answers: usize,
         mut hear: impl FnMut(FromHost) -> Result<bool, String>,
     ) -> Result<Result<bool, String>, Lost> {
-        let time = Duration::from_millis(self.turn_ms);
-        let (mut alarm, mut set_at) = (Alarm::set(time + ALARM_SLACK)?, Instant::now());
+        let mut guard = Guard::begin(&mut self.process, Duration::from_millis(self.turn_ms))?;
         let (from_host, mut to_host) = self.socket.split();
         let mut from_host = BufReader::new(from_host);
         let mut sending = std::pin::pin!(to_host.write_all(frames));
@@ -214,13 +210,10 @@ impl Link {
                     answer = &mut receiving => break answer?,
                     // A host that ended says so in its last answer; the failure to write to it says less.
                     _ = &mut sending, if !is_sent => is_sent = true,
-                    () = alarm.rings() => return Err(Lost::Time),
+                    () = guard.expires() => return Err(Lost::Time),
                 }
             };
-            if set_at.elapsed() >= ALARM_SLACK {
-                alarm.set_again(time + ALARM_SLACK)?;
-                set_at = Instant::now();
-            }
+            guard.begin_again()?;
             match hear(answer) {
                 Ok(true) => {}
                 end => return Ok(end),
@@ -235,11 +228,11 @@ impl Link {
         time: Duration,
         talk: impl AsyncFnOnce(&mut UnixStream) -> io::Result<T>,
     ) -> Result<T, Lost> {
-        let alarm = Alarm::set(time)?;
+        let mut guard = Guard::begin(&mut self.process, time)?;
         tokio::select! {
             biased;
             answer = talk(&mut self.socket) => Ok(answer?),
-            () = alarm.rings() => Err(Lost::Time),
+            () = guard.expires() => Err(Lost::Time),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The thread that starts processes. Its own, because a host dies with the thread that made it, and because it blocks.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -17,6 +17,10 @@ use crate::sandbox::{self, Inherited};
 
 /// A zygote that does not answer within this time is taken for dead. Generous: a machine may be busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Niceness of a host that gives way.
+#[cfg(target_os = "linux")]
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Handle of the thread, which ends with its last handle, and the zygote with it.
 #[derive(Debug, Clone)]
@@ -72,8 +76,46 @@ pub(crate) struct Spawned {
 #[derive(Debug)]
 pub(crate) struct Process {
     handle: Option<Handle>,
+    gives_way: bool,
     /// Keeps the zygote, with which its hosts die.
     keeper: Keeper,
+}
+
+impl Process {
+    /// Whether it runs only when nobody else wants to.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.gives_way
+    }
+
+    /// From now on all others of this user go first.
+    pub(crate) fn give_way(&mut self) {
+        self.gives_way = true;
+        #[cfg(target_os = "linux")]
+        if let Some(pid) = self.pid()
+            && let Err(error) = rustix::process::setpriority_process(Some(pid), LOWEST_PRIORITY)
+        {
+            tracing::debug!(%error, "a script host that computes for long keeps its priority");
+        }
+    }
+
+    /// Its time on a processor; `None` where the system does not tell.
+    pub(crate) fn computed(&self) -> Option<Duration> {
+        let pid = self.pid()?.as_raw_nonzero();
+        let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+        Some(Duration::from_nanos(schedule.split_whitespace().next()?.parse().ok()?))
+    }
+
+    fn pid(&self) -> Option<rustix::process::Pid> {
+        let raw = match self.handle.as_ref()? {
+            Handle::Executed(child) => i32::try_from(child.id()).ok()?,
+            Handle::Forked(pidfd) => {
+                let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+                about.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?
+            }
+        };
+        // A process that is gone has the number -1.
+        rustix::process::Pid::from_raw(raw.max(0))
+    }
 }
 
 impl Drop for Process {
@@ -114,7 +156,11 @@ impl Keeper {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Spawn { reply }).map_err(|_| HostError::PoolClosed)?;
         let Parts { socket, emergency, handle } = answer.await.map_err(|_| HostError::PoolClosed)??;
-        Ok(Spawned { socket, emergency, process: Process { handle: Some(handle), keeper: self.clone() } })
+        Ok(Spawned {
+            socket,
+            emergency,
+            process: Process { handle: Some(handle), gives_way: false, keeper: self.clone() },
+        })
     }
 }
 

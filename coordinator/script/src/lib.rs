@@ -6,6 +6,7 @@
 mod audit;
 pub mod child;
 mod error;
+mod guard;
 mod host;
 mod keeper;
 mod limits;

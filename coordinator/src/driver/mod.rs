@@ -97,6 +97,8 @@ pub struct Driver {
     /// Decided but not journalled yet.
     pending: Vec<Event>,
     pending_at_ms: i64,
+    /// How far the journal's time is ahead of a clock that jumped back: it goes on from where it was.
+    ahead_ms: i64,
     /// Settlements decided but not delivered to the script, with their time.
     unsettled: Vec<(i64, JournalSettlement)>,
     /// Large texts of the pending batch, for settlements that need them at once.

@@ -40,6 +40,7 @@ impl Driver {
             batches: 0,
             pending: Vec::new(),
             pending_at_ms: last_at_ms,
+            ahead_ms: 0,
             unsettled: Vec::new(),
             texts: BTreeMap::new(),
             unstored: Vec::new(),
@@ -186,7 +187,8 @@ impl Driver {
         }
         host.set_turn_ms(self.context.host_limits.turn_ms);
         self.host = Some(host);
-        self.unsettled = replay.held_back;
+        // They are older than what the takeover itself decided on.
+        self.unsettled.splice(0..0, replay.held_back);
         self.take_turn(with_ops(end, new_ops))?;
         Ok(Ok(()))
     }

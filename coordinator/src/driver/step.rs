@@ -51,10 +51,13 @@ impl Driver {
         }
     }
 
-    /// All events of a pending batch share one time: the one that goes into its record.
+    /// All events of a pending batch share one time: the one that goes into its record. It never goes back, and a
+    /// clock that does neither stops it: a script that waits for `now()` to come somewhere would wait for that long.
     fn now_ms(&mut self) -> i64 {
         if self.pending.is_empty() {
-            self.pending_at_ms = self.pending_at_ms.max(self.context.clock.now_ms());
+            let clock_ms = self.context.clock.now_ms().saturating_add(self.ahead_ms);
+            self.ahead_ms += self.pending_at_ms.saturating_sub(clock_ms).max(0);
+            self.pending_at_ms = self.pending_at_ms.max(clock_ms);
         }
         self.pending_at_ms
     }

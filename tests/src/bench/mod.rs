@@ -1,5 +1,6 @@
 //! Benchmark: each run of a workload in a fresh process of its own, so that what it costs can be told apart.
 
+mod crowd;
 mod figures;
 mod measure;
 mod memory;
@@ -37,13 +38,26 @@ pub enum Workload {
     Memory,
     /// Takeover of a run of 3000 events.
     Replay,
+    /// All hostile scripts at once beside a healthy run of 200 agents.
+    Hostile,
+    /// 500 runs of 4 agents at once.
+    Many,
     /// All of them.
     All,
 }
 
 impl Workload {
-    const EACH: [Workload; 7] =
-        [Workload::W1, Workload::W2, Workload::W3, Workload::W4, Workload::W5, Workload::Memory, Workload::Replay];
+    const EACH: [Workload; 9] = [
+        Workload::W1,
+        Workload::W2,
+        Workload::W3,
+        Workload::W4,
+        Workload::W5,
+        Workload::Memory,
+        Workload::Replay,
+        Workload::Hostile,
+        Workload::Many,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -54,6 +68,8 @@ impl Workload {
             Workload::W5 => "w5",
             Workload::Memory => "memory",
             Workload::Replay => "replay",
+            Workload::Hostile => "hostile",
+            Workload::Many => "many",
             Workload::All => "all",
         }
     }
@@ -171,6 +187,8 @@ async fn in_process(workload: Workload, store: &Path) -> anyhow::Result<Sample> 
         Workload::W4 => workloads::w4(store).await,
         Workload::Memory => memory::memory(store).await,
         Workload::Replay => replay::replay(store).await,
+        Workload::Hostile => crowd::hostile(store).await,
+        Workload::Many => crowd::many(store).await,
         Workload::W5 | Workload::All => anyhow::bail!("not measured in this process"),
     }
 }

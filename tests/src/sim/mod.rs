@@ -6,6 +6,7 @@
 mod memory;
 mod models;
 mod mutants;
+mod orders;
 mod owner;
 mod script;
 mod watch;
@@ -13,14 +14,15 @@ mod world;
 
 pub use models::MODELS;
 pub use mutants::Mutant;
+pub use orders::Order;
 
 use crate::system::spec;
 use bytes::Bytes;
 use memory::Memory;
 use owner::Owner;
-use script::Models;
+use script::{Models, OddTurns};
 use skein_common::ports::Journal;
-use skein_common::run::{RunLimits, RunStatus};
+use skein_common::run::{BudgetUnit, RunLimits, RunStatus};
 use skein_common::{Payload, RunId};
 use skein_engine::{Event, Run, RunError, Stage, TaskEnd, encode_records};
 use std::cell::RefCell;
@@ -61,6 +63,10 @@ pub struct Ended {
 pub struct Told {
     pub ended: Ended,
     pub incarnations: u64,
+    /// What it was told meanwhile.
+    pub order: Option<Order>,
+    /// Turns of the script that took longer than the driver waits, and hosts that were lost.
+    pub odd_turns: u32,
     /// The events of the journal.
     pub events: Vec<(i64, Event)>,
     /// What was stored, large texts among it.
@@ -103,6 +109,9 @@ fn submission(options: Options) -> (RunId, Event) {
     spec.script = Payload::text(options.model);
     let concurrency = 1 + u32::try_from(options.seed / 16 % 4).unwrap_or(0);
     spec.limits = RunLimits { concurrency, agents_max: models::AGENTS_MAX };
+    spec.budget = models::budget(options.model);
+    spec.budget_unit = BudgetUnit::Output;
+    spec.timeout_ms = models::timeout_ms(options.model);
     let (_, event) = Run::submit(spec, BEGINNING_MS);
     (RunId::from_uuid(uuid::Uuid::from_u128(options.seed.into())), event)
 }
@@ -120,13 +129,16 @@ async fn go_on(options: Options, events: Vec<(i64, Event)>, run: RunId, before: 
         memory.append(&run, position, records).await.map_err(|error| error.to_string())?;
     }
     let world = Rc::new(RefCell::new(world));
-    let models = Models { reorders: options.mutant == Some(Mutant::ReorderedSettlements), ..Models::default() };
+    let odd = if options.is_rough { OddTurns::draw(&mut world.borrow_mut().random) } else { OddTurns::default() };
+    let reorders = options.mutant == Some(Mutant::ReorderedSettlements);
+    let models = Models { reorders, odd: Arc::new(odd), ..Models::default() };
+    let odd = models.odd.clone();
     let owner = Owner { world: world.clone(), models, mutant: options.mutant, is_rough: options.is_rough };
     let incarnations = owner.live().await;
-    tell(&mut world.borrow_mut(), incarnations)
+    tell(&mut world.borrow_mut(), incarnations, odd.met())
 }
 
-fn tell(world: &mut World, incarnations: u64) -> Result<Told, String> {
+fn tell(world: &mut World, incarnations: u64, odd_turns: u32) -> Result<Told, String> {
     world.watch.catch_up(&world.memory, &world.run);
     world.watch.check_end();
     if let Some(broken) = world.watch.broken.take() {
@@ -140,5 +152,5 @@ fn tell(world: &mut World, incarnations: u64) -> Result<Told, String> {
     let Some(state) = world.watch.state() else { return Err(String::from("there is no run")) };
     let Stage::Ended(status) = state.stage else { return Err(format!("the run is {:?}", state.stage)) };
     let ended = Ended { status, result: state.result.clone(), error: state.error.clone(), agents: state.agents.len() };
-    Ok(Told { ended, incarnations, events, memory: world.memory.clone() })
+    Ok(Told { ended, incarnations, order: world.order, odd_turns, events, memory: world.memory.clone() })
 }

@@ -6,8 +6,39 @@ use skein_common::script::Outcome;
 use std::pin::Pin;
 
 /// The names of all models.
-pub const MODELS: [&str; 10] =
-    ["fan-out", "pipeline", "staggered", "until-dry", "timers", "refused", "unawaited", "throws", "failing", "large"];
+pub const MODELS: [&str; 12] = [
+    "fan-out",
+    "pipeline",
+    "staggered",
+    "until-dry",
+    "timers",
+    "refused",
+    "unawaited",
+    "throws",
+    "failing",
+    "large",
+    "budget",
+    "overtime",
+];
+
+/// Output tokens of every simulated agent.
+pub const AGENT_TOKENS: u64 = 10;
+/// What the model of that name may spend: as many agents as this lets finish are fewer than it asks for.
+const BUDGET_AGENTS: u64 = 9;
+/// Long enough for what comes before, whatever goes wrong.
+const TIMEOUT_MS: u64 = 30 * 60 * 1000;
+
+/// The budget of a run of this model.
+#[must_use]
+pub fn budget(model: &str) -> Option<u64> {
+    (model == "budget").then_some(BUDGET_AGENTS * AGENT_TOKENS)
+}
+
+/// The time that a run of this model may take.
+#[must_use]
+pub fn timeout_ms(model: &str) -> Option<u64> {
+    (model == "overtime").then_some(TIMEOUT_MS)
+}
 
 /// Accepted calls of a run's life in the simulation.
 pub const AGENTS_MAX: u32 = 16;
@@ -29,6 +60,8 @@ pub fn body(name: &str, globals: Globals) -> Option<Step<Returned>> {
         "throws" => Box::pin(throws(globals)),
         "failing" => Box::pin(failing(globals)),
         "large" => Box::pin(large(globals)),
+        "budget" => Box::pin(spends(globals)),
+        "overtime" => Box::pin(overtime(globals)),
         _ => return None,
     })
 }
@@ -172,5 +205,20 @@ async fn large(globals: Globals) -> Returned {
     let much = agent(&globals, String::from("say much")).await;
     let values = vec![agent(&globals, format!("read {much}")), agent(&globals, String::from("say much more"))];
     let values: Vec<String> = all(values).await.iter().map(|value| Digest::of(value.as_bytes()).0).collect();
+    json(&values)
+}
+
+/// Which agents are refused depends on who ended first; how many does not.
+async fn spends(globals: Globals) -> Returned {
+    let values = all((0..14).map(|n| agent(&globals, format!("spend {n}"))).collect()).await;
+    let answered = values.iter().filter(|value| *value != "Error").count();
+    let late = agent(&globals, String::from("too late")).await;
+    json(&[answered.to_string(), late])
+}
+
+/// Never returns: the run ends by its timeout.
+async fn overtime(globals: Globals) -> Returned {
+    let values = all((0..3).map(|n| agent(&globals, format!("hurry {n}"))).collect()).await;
+    globals.timer(2 * TIMEOUT_MS).1.await;
     json(&values)
 }

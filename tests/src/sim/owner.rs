@@ -75,7 +75,9 @@ impl Owner {
     fn next_crash(&self) -> (bool, Option<Crash>) {
         let mut world = self.world.borrow_mut();
         let process_died = world.random.happens(600);
-        if !self.is_rough || world.incarnation >= ROUGH_INCARNATIONS {
+        // A lost host costs an incarnation, too.
+        let rough = ROUGH_INCARNATIONS - u64::from(self.models.odd.loses_a_host());
+        if !self.is_rough || world.incarnation >= rough {
             return (process_died, None);
         }
         let (at, after) = (1 + world.random.below(40), world.random.happens(500));
@@ -125,6 +127,7 @@ impl Owner {
             Ok(driver) => driver,
             Err(error) => return Life::Failed(error),
         };
+        self.start_timeout(driver.state());
         let results = self.world.borrow().edge.results.clone();
         let _none_yet = results.redeliver(&run).await;
         loop {
@@ -153,6 +156,14 @@ impl Owner {
                 world.attempts.forget(&attempt, now);
             }
         }
+    }
+
+    fn start_timeout(&self, state: &RunState) {
+        let Some(timeout_ms) = state.spec.timeout_ms else { return };
+        let mut world = self.world.borrow_mut();
+        let (left_ms, incarnation) = (timeout_ms.saturating_sub(world.now_ms), world.incarnation);
+        let command = Command::Abort { kind: String::from("timeout"), message: String::from("too long") };
+        world.after(left_ms, Happening::Due { incarnation, command });
     }
 
     /// Lets the world go on until something waits for the owner, and sometimes a little longer; `false` when it hangs.

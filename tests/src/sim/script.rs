@@ -2,6 +2,7 @@
 
 use super::models;
 use async_trait::async_trait;
+use skein_backend::faulty::Random;
 use skein_common::script::{
     Call, CallKind, Loaded, Op, Outcome, ScriptError, ScriptErrorKind, Settlement, Start, TurnEnd,
 };
@@ -9,6 +10,7 @@ use skein_coordinator::driver::{Script, Scripts};
 use skein_script::{HostLimits, LoadError};
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -99,12 +101,58 @@ pub async fn all<T>(futures: Vec<Pin<Box<dyn Future<Output = T> + Send>>>) -> Ve
 /// The calls that were settled, in the order in which the newest script heard of them.
 pub type Heard = Arc<Mutex<Vec<u32>>>;
 
+/// Longer than the driver waits for a turn before it appends what had arrived; real time.
+const SLOW_TURN: std::time::Duration = std::time::Duration::from_millis(8);
+
+/// Turns of a world, counted over all its lives, that do not go as usual.
+#[derive(Debug, Default)]
+pub struct OddTurns {
+    slow_at: Option<u32>,
+    lost_at: Option<u32>,
+    turns: AtomicU32,
+    met: AtomicU32,
+}
+
+impl OddTurns {
+    /// In few worlds, since a slow turn takes real time.
+    pub fn draw(random: &mut Random) -> OddTurns {
+        let mut one_of = |of| {
+            let turn = u32::try_from(random.below(12)).unwrap_or(0);
+            (random.below(of) == 0).then_some(turn)
+        };
+        OddTurns { slow_at: one_of(8), lost_at: one_of(6), ..OddTurns::default() }
+    }
+
+    pub fn loses_a_host(&self) -> bool {
+        self.lost_at.is_some()
+    }
+
+    /// How many there were.
+    pub fn met(&self) -> u32 {
+        self.met.load(Ordering::SeqCst)
+    }
+
+    /// Takes the time of a slow turn; whether the host is lost.
+    async fn take(&self) -> bool {
+        let turn = Some(self.turns.fetch_add(1, Ordering::SeqCst));
+        if turn == self.slow_at {
+            self.met.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(SLOW_TURN).await;
+        }
+        if turn == self.lost_at {
+            self.met.fetch_add(1, Ordering::SeqCst);
+        }
+        turn == self.lost_at
+    }
+}
+
 /// Loads models by name: the script's text is the name.
 #[derive(Debug, Clone, Default)]
 pub struct Models {
     pub heard: Heard,
     /// Mutant: of two settlements the later comes first.
     pub reorders: bool,
+    pub odd: Arc<OddTurns>,
 }
 
 #[async_trait]
@@ -115,7 +163,7 @@ impl Scripts for Models {
         let Some(body) = models::body(source, globals.clone()) else {
             return Err(failure(ScriptErrorKind::Syntax, format!("there is no model {source}")).into());
         };
-        let model = ModelScript { globals, body, heard: self.heard.clone() };
+        let model = ModelScript { globals, body, heard: self.heard.clone(), odd: self.odd.clone() };
         let script: Box<dyn Script> = if self.reorders { Box::new(Reordering(model)) } else { Box::new(model) };
         Ok((script, Loaded::default()))
     }
@@ -125,6 +173,7 @@ struct ModelScript {
     globals: Globals,
     body: Body,
     heard: Heard,
+    odd: Arc<OddTurns>,
 }
 
 impl ModelScript {
@@ -150,6 +199,10 @@ impl Script for ModelScript {
     }
 
     async fn settle(&mut self, items: Vec<Settlement>) -> TurnEnd {
+        if self.odd.take().await {
+            let error = failure(ScriptErrorKind::Engine, String::from("the host is gone"));
+            return TurnEnd::Failed { ops: Vec::new(), error };
+        }
         let mut all_ops = Vec::new();
         for settlement in items {
             self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(settlement.call);

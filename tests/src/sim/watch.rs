@@ -105,7 +105,7 @@ impl Watch {
         match event {
             Event::TaskEnded { agent, end: TaskEnd::Done { .. }, usage, .. } => {
                 let attempts = self.state().and_then(|state| state.agent(*agent)).map_or(0, |agent| agent.attempts);
-                let reported = self.carried_out.get(&usage.output).copied();
+                let reported = self.carried_out.get(&usage.cache_write).copied();
                 if reported != Some((*agent, attempts)) {
                     self.breaks(format!(
                         "a stale report was accepted: {reported:?} for attempt {attempts} of agent {agent}"
@@ -114,16 +114,16 @@ impl Watch {
             }
             Event::AttemptEnded { agent, attempt, cause, ours, .. } => {
                 let tried = (*agent, *attempt);
-                let prompt = self.state().and_then(|state| state.agent(*agent)).and_then(|a| a.spec.prompt.inline());
+                let agent = self.state().and_then(|state| state.agent(*agent));
+                let prompt = agent.and_then(|agent| agent.spec.prompt.inline());
                 let fine = match (cause, ours) {
+                    (Cause::Interrupted, _) => agent.is_some_and(|agent| agent.interrupted.is_some()),
                     (_, true) => self.went_down.contains(&tried) || self.silenced.contains(&tried),
                     (Cause::Lost, false) => self.silenced.contains(&tried),
                     _ => prompt.is_some_and(is_flaky),
                 };
                 if !fine {
-                    self.breaks(format!(
-                        "attempt {attempt} of agent {agent} runs again, but nothing took it: {event:?}"
-                    ));
+                    self.breaks(format!("attempt {attempt} runs again, but nothing took it: {event:?}"));
                 }
             }
             _ => {}

@@ -1,8 +1,9 @@
 //! The world of a simulated run: virtual time, the workers, and the messages between them and the owner.
 
 use super::memory::Memory;
-use super::models::{answer, is_flaky};
+use super::models::{AGENT_TOKENS, answer, is_flaky};
 use super::mutants::Mutant;
+use super::orders::{Order, PAUSE_MS};
 use super::watch::{Try, Watch};
 use futures::FutureExt;
 use skein_backend::faulty::{Faults, Plan, Random, faulty};
@@ -64,6 +65,11 @@ pub(super) enum Happening {
     Cancel {
         attempt: AttemptRef,
     },
+    Order {
+        order: Order,
+    },
+    /// Whoever paused the run wants it to go on.
+    Resume,
     Consume,
     Beat,
     Look,
@@ -104,6 +110,8 @@ pub(super) struct World {
     /// Counts the processes of the coordinator: each begins with an empty table of attempts.
     life: u64,
     pub ended: bool,
+    /// What a person tells the run.
+    pub order: Option<Order>,
     /// Faults that the world may still bring about beside those of the ports.
     is_rough: bool,
     mutant: Option<Mutant>,
@@ -145,6 +153,7 @@ impl World {
             incarnation: 0,
             life: 0,
             ended: false,
+            order: None,
             is_rough,
             mutant,
             happenings: BTreeMap::new(),
@@ -159,6 +168,16 @@ impl World {
         world.set_clock();
         world.after(HEARTBEAT_MS, Happening::Beat);
         world.after(HEARTBEAT_MS, Happening::Look);
+        if is_rough
+            && mutant.is_none()
+            && let Some((wait_ms, order)) = Order::draw(&mut world.random)
+        {
+            world.order = Some(order);
+            world.after(wait_ms, Happening::Order { order });
+            if order == Order::Pause {
+                world.after(wait_ms + PAUSE_MS, Happening::Resume);
+            }
+        }
         world
     }
 
@@ -220,6 +239,8 @@ impl World {
             Happening::Finish { number } => self.finish(number),
             Happening::Cancel { attempt } => self.executions.retain(|_, known| known.attempt != attempt),
             Happening::Interrupt { attempt } => self.end_and_report(&attempt),
+            Happening::Order { order } => self.inbox.push(Item { delivery: None, command: order.command() }),
+            Happening::Resume => self.resume(),
             Happening::Consume => self.consume(),
             Happening::Beat => self.beat(),
             Happening::Look => self.look(),
@@ -232,6 +253,15 @@ impl World {
         let skew =
             if self.is_rough && self.random.happens(50) { self.random.below(8000).cast_signed() - 4000 } else { 0 };
         self.clock.0.store(BEGINNING_MS + self.now_ms.cast_signed() + skew, Ordering::SeqCst);
+    }
+
+    /// A word that a crash swallowed is said again.
+    fn resume(&mut self) {
+        self.watch.catch_up(&self.memory, &self.run);
+        if self.watch.state().is_some_and(|state| state.paused) {
+            self.inbox.push(Item { delivery: None, command: Command::Resume });
+        }
+        self.after(PAUSE_MS, Happening::Resume);
     }
 
     fn pull(&mut self, worker: u64) {
@@ -304,7 +334,8 @@ impl World {
             token: execution.token,
             worker: worker_id(execution.worker),
             end,
-            usage: Usage { output: number, ..Usage::default() },
+            // The number tells whose report it is; the budget counts output only.
+            usage: Usage { output: AGENT_TOKENS, cache_write: number, ..Usage::default() },
             notes: Vec::new(),
             elapsed_ms: 0,
         };

@@ -116,6 +116,9 @@ impl Control for FaultyControl {
         if lost && self.dice.happens(500) {
             return Err(ControlError::NoAnswer); // The request itself is lost, else its answer.
         }
+        if self.dice.happens(self.dice.faults.request_twice) {
+            self.inner.request(run, request.clone()).await?;
+        }
         let answer = self.inner.request(run, request).await?;
         if lost { Err(ControlError::NoAnswer) } else { Ok(answer) }
     }

@@ -23,6 +23,8 @@ pub struct Faults {
     pub result_twice: u32,
     /// Results: those of different runs change places.
     pub results_mixed: u32,
+    /// Control: the request is asked and answered twice.
+    pub request_twice: u32,
     /// Control: the request or its answer is lost.
     pub no_answer: u32,
     pub broadcast_lost: u32,
@@ -35,6 +37,12 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Every message that may come twice does: a run comes to the same end.
+    #[must_use]
+    pub fn doubled() -> Faults {
+        Faults { task_twice: 1000, result_twice: 1000, request_twice: 1000, ..Faults::default() }
+    }
+
     /// What no caller may notice who keeps to the contracts; the conformance suite passes under them.
     #[must_use]
     pub fn unnoticed() -> Faults {

@@ -5,7 +5,7 @@ use crate::conformance::{Checked, World, new_run};
 use crate::embedded::{Settings, Store};
 use async_trait::async_trait;
 use bytes::Bytes;
-use skein_common::ports::{BlobError, BoxError, ControlError, FeedItem, JournalError, Ports};
+use skein_common::ports::{BlobError, BoxError, ControlError, FeedItem, JournalError, Ports, Target};
 use tempfile::TempDir;
 
 /// The embedded backend that loses, repeats and delays within its contracts.
@@ -106,6 +106,29 @@ async fn requests_broadcasts_items_and_blobs_can_be_lost() -> Checked {
         () = tokio::task::yield_now() => None, // The request is with the server, who keeps it.
     };
     assert!(matches!(answer, None | Some(Err(ControlError::NoAnswer))), "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_come_twice_can_always_do_so() -> Checked {
+    let (_dir, ports) = always(Faults::doubled())?;
+    let (pool, run) = (Target::Pool(String::from("default")), new_run());
+    ports.tasks.dispatch(&pool, Bytes::from_static(b"task")).await?;
+    let tasks = ports.tasks.pull(&pool, 8).await?;
+    assert_eq!((tasks.len(), &tasks[0]), (2, &tasks[1]));
+    ports.results.publish(&run, Bytes::from_static(b"result")).await?;
+    let (first, again) = (ports.results.consume(8).await?, ports.results.consume(8).await?);
+    assert_eq!((first.len(), &first), (1, &again));
+    ports.results.done(first[0].delivery).await?;
+    let mut server = ports.control.serve().await?;
+    let answering = tokio::spawn(async move {
+        for answer in [&b"one"[..], b"two"] {
+            let Some(asked) = server.next().await else { return };
+            asked.reply.send(Bytes::from_static(answer));
+        }
+    });
+    assert_eq!(ports.control.request(&run, Bytes::new()).await?, "two");
+    answering.await?;
     Ok(())
 }
 
