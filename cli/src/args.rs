@@ -40,9 +40,23 @@ pub struct Global {
 pub enum Command {
     /// Start a workflow and follow it to its end; prints the result
     Run(Box<RunArgs>),
-    /// Continue an interrupted run where its journal ends; run an ended one again with its results
+    /// Let a paused run go on; continue an interrupted one; run an ended one again with its results
     #[command(after_help = "Example:\n  skein resume wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Resume(RunName),
+    /// Hold a run: agents that run finish, nothing new starts
+    #[command(after_help = "Example:\n  skein pause wf_01kb3v9m5c7w8t3xq2r4y6z8a0      (`skein resume` lets it go on)")]
+    Pause(RunName),
+    /// End a run: running agents are cancelled, finished results are kept
+    #[command(after_help = "Example:\n  skein stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
+    Stop(RunName),
+    /// End one agent of a run; its call gives null
+    AgentStop(AgentArgs),
+    /// Have one running agent begin again
+    AgentRestart(AgentArgs),
+    /// Keep one waiting agent from starting; its call gives null
+    AgentSkip(AgentArgs),
+    /// Execute runs of the store until told to end; takes up interrupted ones
+    Serve(ServeArgs),
     /// Parse and lint scripts; no agent starts
     Check(CheckArgs),
     /// Make a sample fleet of servers in a temporary folder and find its planted fault
@@ -131,6 +145,9 @@ pub struct RunArgs {
     /// Which results are reused: of every call that matches, or only up to the first that does not.
     #[arg(long, value_enum, default_value = "keyed", requires = "resume")]
     pub resume_mode: Mode,
+    /// Give the run to the `skein serve` of this store, print its id and leave.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub detach: bool,
     /// Run the script with simulated agents and report what it would start; nothing is kept or spent.
     #[arg(long)]
     pub dry_run: bool,
@@ -206,6 +223,12 @@ pub struct RunsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein serve &
+  skein run review.js --yes --detach")]
+pub struct ServeArgs {}
+
+#[derive(Debug, Args)]
 pub struct CompletionsArgs {
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
@@ -218,8 +241,9 @@ pub struct RunName {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
+#[command(after_help = "Example, with the run and the agent's number:
+  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17
+  skein agent-stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
 pub struct AgentArgs {
     #[arg(value_name = "RUN")]
     pub run: RunId,

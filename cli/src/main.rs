@@ -1,9 +1,11 @@
 //! `skein`: the one binary. Everything a person types starts here; so do the child processes Skein makes of itself.
 
 mod args;
+mod client;
 mod commands;
 mod demo;
 mod doctor;
+mod door;
 mod exit;
 mod launch;
 mod output;
@@ -74,6 +76,12 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
         Command::Agents(args) => commands::agents::agents(&global, args).await,
         Command::Agent(args) => commands::agents::agent(&global, args).await,
         Command::Logs(args) => commands::logs::logs(&global, args).await,
+        Command::Pause(args) => commands::control::pause(&global, args).await,
+        Command::Stop(args) => commands::control::stop(&global, args).await,
+        Command::AgentStop(args) => commands::control::agent_stop(&global, args).await,
+        Command::AgentRestart(args) => commands::control::agent_restart(&global, args).await,
+        Command::AgentSkip(args) => commands::control::agent_skip(&global, args).await,
+        Command::Serve(args) => commands::serve::serve(&global, args).await,
         Command::Script(args) => commands::show::script(&global, args).await,
         Command::Remove(args) => commands::remove::remove(&global, args).await,
         Command::Config(args) => commands::config::config(&global, &args),

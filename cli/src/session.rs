@@ -1,6 +1,8 @@
 //! Session: coordinator, worker and store in this one process, and one run followed to its end.
 
 use crate::args::Global;
+use crate::client::{run_socket, serve_socket};
+use crate::door::Door;
 use crate::exit::{self, Code, usage};
 use crate::output;
 use crate::progress::Progress;
@@ -12,7 +14,7 @@ use skein_backend::embedded::Store;
 use skein_common::run::RunSpec;
 use skein_common::view::RunView;
 use skein_common::{RunId, WorkerId};
-use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome};
+use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, stored};
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ pub struct Session {
     coordinator: Coordinator,
     worker: WorkerHandle,
     sweeps: Sweeps,
+    store_dir: PathBuf,
 }
 
 /// What a followed run came to.
@@ -84,7 +87,7 @@ impl Session {
         .await
         .context("cannot start the worker")?;
         let sweeps = Sweeps::start(retention(&store), settings.retention.days);
-        Ok(Session { keeps_runs: true, coordinator, worker, sweeps })
+        Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store_dir: store_dir.to_path_buf() })
     }
 
     /// The store will be removed: there is nothing to continue later.
@@ -117,9 +120,13 @@ impl Session {
     /// # Errors
     /// The run cannot be taken up here, or could not go on.
     pub async fn follow(self, global: &Global, run: &RunId) -> anyhow::Result<Concluded> {
+        let door = if self.keeps_runs { self.open_door(run) } else { None };
         let mut progress = Progress::start(global, self.coordinator.watch(run));
         let followed = self.until_end_or_signal(run, &mut progress).await;
-        progress.finish();
+        progress.finish().await;
+        if let Some(door) = door {
+            door.close().await;
+        }
         let keeps_run = self.keeps_runs;
         self.close().await;
         match followed? {
@@ -138,6 +145,30 @@ impl Session {
                 Ok(Concluded::Left(code))
             }
         }
+    }
+
+    /// How other terminals reach this run; it goes on without.
+    fn open_door(&self, run: &RunId) -> Option<Door> {
+        let opened = Door::open(&self.coordinator, run_socket(&self.store_dir, run), false);
+        opened.inspect_err(|error| tracing::warn!(%error, "other terminals cannot reach this run")).ok()
+    }
+
+    /// Executes runs until a signal: those that were interrupted, and those that are submitted through the door.
+    ///
+    /// # Errors
+    /// Another process serves this store, or it cannot be read.
+    pub async fn serve(self) -> anyhow::Result<Code> {
+        let mut signals = Signals::new()?;
+        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        for run in stored::interrupted(self.coordinator.ports()).await? {
+            output::note(&format!("continuing {run}"));
+            self.coordinator.run_in_background(run);
+        }
+        output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
+        let code = signals.next().await;
+        door.close().await;
+        self.close().await;
+        Ok(code)
     }
 
     /// Ends everything of this session; a second signal does not wait for it, the keeper then does the rest.

@@ -87,10 +87,29 @@ impl Coordinator {
         Watcher::new(self.ports.feed.as_ref(), run)
     }
 
-    /// Runs a submitted or interrupted run; answers when it ended or cannot go on here.
+    /// Runs a submitted or interrupted run for a person who wants it to go on, paused or not; answers when it ended or
+    /// cannot go on here.
     pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
-        let end = self.root.send(RunToItsEnd { run }).await;
+        let end = self.root.send(RunToItsEnd { run, lifts_pause: true }).await;
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
+    }
+
+    /// What this coordinator stands on, for who reads.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Runs a submitted or interrupted run without anybody waiting for its end; a paused one stays paused.
+    pub fn run_in_background(&self, run: RunId) {
+        let root = self.root.clone();
+        actix::spawn(async move {
+            if let Ok(RunEnd::Interrupted { reason }) =
+                root.send(RunToItsEnd { run: run.clone(), lifts_pause: false }).await
+            {
+                tracing::warn!(run_id = %run, reason, "run left");
+            }
+        });
     }
 
     /// A person pauses, resumes or stops a run that is executed here, or stops, restarts or skips one of its agents.

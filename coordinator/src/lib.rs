@@ -1,15 +1,17 @@
 //! The coordinator: owns runs, interprets their scripts, and journals every fact before anything depends on it.
 //!
-//! [`Coordinator::start`] is the door. [`driver`] is the one loop of a run; [`actors`] wire runs, workers and
+//! [`Coordinator::start`] is the door; [`api`] is how other processes reach it. [`driver`] is the one loop of a run; [`actors`] wire runs, workers and
 //! watchers together; the engine below decides.
 
 pub mod actors;
+pub mod api;
 pub mod attempts;
 mod bootstrap;
 mod clock;
 pub mod driver;
 mod journal;
 mod retention;
+pub mod stored;
 mod submission;
 mod watch;
 

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod fleet;
 pub mod processes;
+pub mod redis;
 pub mod sim;
 pub mod system;
 
@@ -185,6 +186,12 @@ impl Ended {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("not JSON ({error}):\n{}\n{}", self.stdout, self.stderr))
+    }
+
+    /// What a command printed that did what it was asked.
+    pub fn answered(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.json()
     }
 
     /// The final object of a run that completed.

@@ -15,5 +15,5 @@ mod worker;
 mod worktree;
 
 pub use messages::Observed;
-pub use process::keeper_main;
+pub use process::{descends_from_attempt, keeper_main};
 pub use worker::{WorkerConfig, WorkerError, WorkerHandle, start};

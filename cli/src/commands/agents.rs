@@ -10,7 +10,7 @@ use skein_common::ports::Ports;
 use skein_common::view::AgentView;
 use skein_common::{Payload, RunId};
 use skein_coordinator::{Clock as _, RunRecord, StoredRun, SystemClock, load_text};
-use skein_engine::{Event, TaskEnd, agent_views};
+use skein_engine::{Event, Interruption, TaskEnd, agent_views};
 
 /// One agent with everything its run recorded of it; `agent --json`.
 #[derive(Debug, Serialize)]
@@ -50,7 +50,9 @@ pub async fn agents(global: &Global, args: RunName) -> anyhow::Result<Code> {
     Ok(Code::Completed)
 }
 
-fn line(agent: &AgentView) -> String {
+/// One agent as a line of the list.
+#[must_use]
+pub fn line(agent: &AgentView) -> String {
     let detail = agent.detail.as_deref().map(|detail| format!("  {}", first_line(detail))).unwrap_or_default();
     format!(
         "{:>5}  {:<16} {:>8} {:>8}  {:<12} {}{detail}",
@@ -143,6 +145,16 @@ fn attempt_text(event: &Event, number: u32) -> Option<String> {
         {
             let detail = detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
             Some(format!("{cause}{detail}: {message}"))
+        }
+        Event::TaskEnded { agent, end: TaskEnd::RunStopped {}, .. } if *agent == number => {
+            Some(String::from("stopped with its run"))
+        }
+        Event::AgentInterrupted { agent, attempt, then } if *agent == number => {
+            let what = match then {
+                Interruption::Stop => "stopped",
+                Interruption::Restart => "restarted",
+            };
+            Some(format!("attempt {attempt} is to be {what}"))
         }
         _ => None,
     }

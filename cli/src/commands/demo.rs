@@ -90,6 +90,7 @@ fn run_args(folder: &Path, fleet: &Path) -> RunArgs {
         simulate: None,
         resume: None,
         resume_mode: Mode::default(),
+        detach: false,
         dry_run: false,
     }
 }

@@ -1,6 +1,7 @@
 //! `skein remove`: takes a run out of the store, with everything of its.
 
 use crate::args::{Global, RunName};
+use crate::commands::resume::holder_that_stays;
 use crate::exit::{Code, usage};
 use crate::output;
 use crate::session::{existing_store, retention};
@@ -12,6 +13,9 @@ use skein_coordinator::RemoveError;
 /// The run lives, there is none, or the store refuses.
 pub async fn remove(global: &Global, args: RunName) -> anyhow::Result<Code> {
     let store = existing_store(global)?;
+    if let Some(holder) = holder_that_stays(&store.ports(), args.run.as_str()).await? {
+        return Err(usage(format!("{} is being run by {holder}; stop it first", args.run)));
+    }
     retention(&store).remove(&args.run).await.map_err(|error| match error {
         RemoveError::Live { .. } | RemoveError::NotFound { .. } => usage(error.to_string()),
         other => anyhow::Error::new(other).context(format!("{} is not removed", args.run)),

@@ -1,6 +1,8 @@
-//! `skein resume`: continue an interrupted run where its journal ends, or run an ended one again with its results.
+//! `skein resume`: let a paused run go on, continue an interrupted one where its journal ends, or run an ended one
+//! again with its results.
 
 use crate::args::{Global, RunName};
+use crate::commands::control::resume_paused;
 use crate::exit::{Code, usage};
 use crate::output;
 use crate::session::{Session, existing_store};
@@ -21,6 +23,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// # Errors
 /// There is nothing to continue, or somebody else runs it.
 pub async fn resume(global: &Global, args: RunName) -> anyhow::Result<Code> {
+    if let Some(code) = resume_paused(global, &args.run).await? {
+        return Ok(code);
+    }
     let store = existing_store(global)?;
     let parent = Parent::load(&store.ports(), &args.run).await?;
     drop(store);
@@ -96,7 +101,10 @@ fn reusable(stored: &StoredRun) -> ReuseTable {
 }
 
 /// Who holds the run, unless the holder goes away while we look.
-async fn holder_that_stays(ports: &Ports, run: &str) -> Result<Option<String>, LeaseError> {
+///
+/// # Errors
+/// The store does not answer.
+pub async fn holder_that_stays(ports: &Ports, run: &str) -> Result<Option<String>, LeaseError> {
     for _ in 1..LOOKS {
         if ports.leases.holder(run).await?.is_none() {
             return Ok(None);

@@ -1,6 +1,7 @@
 //! `skein run`: start a workflow and follow it to its end.
 
 use crate::args::{Global, RunArgs};
+use crate::client::Client;
 use crate::commands::resume;
 use crate::exit::{Code, usage};
 use crate::launch::{self, Launch};
@@ -9,6 +10,7 @@ use crate::session::{Session, existing_store, this_program};
 use crate::settings::Settings;
 use anyhow::Context as _;
 use skein_common::script::{Loaded, ScriptError};
+use skein_coordinator::api::{Accepted, Submission};
 use skein_script::{HostPool, LoadError};
 use std::io::{BufRead, IsTerminal, Write as _};
 
@@ -30,6 +32,9 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
         output::note("not started");
         return Ok(Code::Completed);
     }
+    if args.detach {
+        return detach(global, launch).await;
+    }
     if args.dry_run {
         let store = tempfile::tempdir().context("no place for a dry run")?;
         let session = Session::start(&global.settings, store.path()).await?.temporary();
@@ -37,6 +42,20 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
     }
     let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
     start(global, session, launch, args.strict).await
+}
+
+/// Hands the run to whoever serves the store.
+async fn detach(global: &Global, launch: Launch) -> anyhow::Result<Code> {
+    let none =
+        || usage("--detach needs a `skein serve` on this store, and none is running: start one, or leave --detach out");
+    let client = Client::of_serve(global)?.ok_or_else(none)?;
+    let Accepted { run } = client.post("/runs", Some(&Submission { spec: launch.spec })).await?;
+    if global.json {
+        output::json(&serde_json::json!({ "run": run }))?;
+    } else {
+        output::line(run.as_str());
+    }
+    Ok(Code::Completed)
 }
 
 async fn start(global: &Global, session: Session, launch: Launch, strict: bool) -> anyhow::Result<Code> {

@@ -91,14 +91,14 @@ pub struct Agent {
     pub attempts: AttemptNumber,
     /// Of those, how many a crash of ours cost.
     pub losses_of_ours: u32,
-    /// Of those, how many ended without progress.
-    pub stalls: u32,
-    /// Of those, how many answered with what does not fit the schema.
-    pub unfit: u32,
     /// And how many a person ended for another one.
     pub restarts: u32,
     /// A person ends the attempt that runs; what it still reports does not count.
     pub interrupted: Option<Interruption>,
+    /// Of those, how many ended without progress.
+    pub stalls: u32,
+    /// Of those, how many answered with what does not fit the schema.
+    pub unfit: u32,
     /// Of all attempts that ended.
     pub usage: Usage,
     pub queued_at_ms: i64,
@@ -164,6 +164,7 @@ impl Agent {
     pub(crate) fn count_end(&mut self, event: &Event) {
         if let Event::AttemptEnded { cause, ours, unfit, .. } = event {
             self.losses_of_ours += u32::from(*ours);
+            self.restarts += u32::from(self.interrupted.take().is_some());
             self.stalls += u32::from(*cause == Cause::Stalled);
             self.unfit += u32::from(*unfit);
         }

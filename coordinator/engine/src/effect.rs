@@ -87,13 +87,13 @@ pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> 
             let outcome = match end {
                 TaskEnd::Done { value } => JournalOutcome::Value(value.clone()),
                 TaskEnd::Null { .. } => JournalOutcome::Plain(Outcome::Null),
-                TaskEnd::Thrown { message, .. } => {
-                    JournalOutcome::Plain(Outcome::Error { name: String::from("Error"), message: message.clone() })
-                }
                 TaskEnd::RunStopped {} => JournalOutcome::Plain(Outcome::Error {
                     name: String::from("Error"),
                     message: RUN_STOPPED.to_owned(),
                 }),
+                TaskEnd::Thrown { message, .. } => {
+                    JournalOutcome::Plain(Outcome::Error { name: String::from("Error"), message: message.clone() })
+                }
             };
             (state.agent(*agent)?.call, outcome, spent, cap_reached)
         }

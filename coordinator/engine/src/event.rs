@@ -174,6 +174,8 @@ pub enum TaskEnd {
         detail: Option<String>,
         message: String,
     },
+    /// Settles as the rejection `run stopped` (C33).
+    RunStopped {},
     /// Settles as an error: no attempt of several got anywhere (C22).
     Thrown {
         cause: Cause,
@@ -185,8 +187,6 @@ pub enum TaskEnd {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Payload>,
     },
-    /// Settles as the rejection `run stopped` (C33).
-    RunStopped {},
 }
 
 /// Why a run failed. Kinds are words of the user's surfaces.

@@ -315,10 +315,10 @@ impl RunState {
             state: AgentState::Queued,
             attempts: 0,
             losses_of_ours: 0,
-            stalls: 0,
-            unfit: 0,
             restarts: 0,
             interrupted: None,
+            stalls: 0,
+            unfit: 0,
             usage: Usage::default(),
             queued_at_ms: at_ms,
             started_at_ms: at_ms,
@@ -364,7 +364,6 @@ impl RunState {
             return Err(format!("attempt {attempt} of agent {number} does not run"));
         }
         agent.state = AgentState::Queued;
-        agent.restarts += u32::from(agent.interrupted.take().is_some());
         agent.usage = agent.usage.plus(usage);
         let priority = agent.spec.priority;
         self.semaphore.enqueue(Ticket { id: u64::from(number), priority, tenant: 0 });

@@ -44,15 +44,15 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (agent.clone(), attempt.clone(), any::<bool>(), any::<bool>(), 0..40u64).prop_map(
             |(agent, attempt, done, retryable, tokens)| Step::Report { agent, attempt, done, retryable, tokens }
         ),
-        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Stall { agent, attempt }),
-        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Unfit { agent, attempt }),
         4 => (agent.clone(), attempt, any::<bool>())
             .prop_map(|(agent, attempt, ours)| Step::Lose { agent, attempt, ours }),
         2 => Just(Step::Pause),
         3 => Just(Step::Resume),
         2 => agent.clone().prop_map(Step::StopAgent),
         2 => agent.clone().prop_map(Step::RestartAgent),
-        2 => agent.prop_map(Step::SkipAgent),
+        2 => agent.clone().prop_map(Step::SkipAgent),
+        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Stall { agent, attempt }),
+        6 => (agent.clone(), 1..8u32).prop_map(|(agent, attempt)| Step::Unfit { agent, attempt }),
         2 => (0..5000u64).prop_map(Step::Timer),
         2 => (1..20u32).prop_map(Step::Fire),
         2 => any::<u8>().prop_map(Step::Chatter),

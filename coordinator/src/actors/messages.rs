@@ -23,6 +23,8 @@ pub enum RunEnd {
 #[rtype(result = "RunEnd")]
 pub(crate) struct RunToItsEnd {
     pub run: RunId,
+    /// A person wants it to go on: a pause that its journal has is over.
+    pub lifts_pause: bool,
 }
 
 /// Leaves every run as its journal says. Sent by: the process, at its end. Answered when all Run actors are gone.

@@ -29,6 +29,8 @@ pub(super) struct RunParts {
     pub lease: Lease,
     pub context: DriverContext,
     pub grace_ms: u64,
+    /// A person wants the run to go on, paused or not.
+    pub lifts_pause: bool,
     pub root: Addr<Root>,
     pub fleet: Addr<Fleet>,
     pub feed: Addr<Feed>,
@@ -105,6 +107,10 @@ impl Actor for Run {
         };
         let (fleet, inbox, mut performer) = (self.parts.fleet.clone(), self.inbox.clone(), self.performer());
         let (context, run) = (self.parts.context.clone(), self.parts.run.clone());
+        if self.parts.lifts_pause {
+            // Refused, and nothing else, by a run that is not paused.
+            inbox.push(Command::Resume);
+        }
         let life = async move {
             let alive = fleet.send(register).await.unwrap_or_default();
             let results = context.ports.results.clone();

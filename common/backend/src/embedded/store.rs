@@ -108,7 +108,10 @@ impl Store {
             let name = entry.file_name();
             let of_run = name.to_str().and_then(|name| name.strip_prefix(run.as_str())?.strip_prefix('.'));
             if of_run.is_some_and(|rest| rest != "lock") {
-                fs::remove_file(entry.path())?;
+                match fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _removed_or_gone_already => {}
+                }
             }
         }
         Ok(())
