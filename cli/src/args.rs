@@ -1,6 +1,7 @@
 //! What a person may type. Types only; what happens is in `commands`.
 
 use crate::saved_args::{CommandsArgs, SaveArgs};
+use crate::settings::Settings;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skein_common::RunId;
 use skein_common::agent::{RunnerKind, Simulation};
@@ -19,8 +20,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Where runs are kept [default: the platform's state directory].
-    #[arg(long, global = true, env = "SKEIN_STORE", value_name = "DIR")]
+    /// Where runs are kept, as SKEIN_STORE and store.dir of the settings [default: the platform's state directory].
+    #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// One JSON object (or one a line) on standard output.
     #[arg(long, global = true)]
@@ -31,15 +32,32 @@ pub struct Global {
     /// More of the log on standard error; twice for all of it.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Of files and environment; `main` reads them before anything else.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a workflow and follow it to its end; prints the result
     Run(Box<RunArgs>),
-    /// Continue an interrupted run where its journal ends; run an ended one again with its results
+    /// Let a paused run go on; continue an interrupted one; run an ended one again with its results
     #[command(after_help = "Example:\n  skein resume wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Resume(RunName),
+    /// Hold a run: agents that run finish, nothing new starts
+    #[command(after_help = "Example:\n  skein pause wf_01kb3v9m5c7w8t3xq2r4y6z8a0      (`skein resume` lets it go on)")]
+    Pause(RunName),
+    /// End a run: running agents are cancelled, finished results are kept
+    #[command(after_help = "Example:\n  skein stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
+    Stop(RunName),
+    /// End one agent of a run; its call gives null
+    AgentStop(AgentArgs),
+    /// Have one running agent begin again
+    AgentRestart(AgentArgs),
+    /// Keep one waiting agent from starting; its call gives null
+    AgentSkip(AgentArgs),
+    /// Execute runs of the store until told to end; takes up interrupted ones
+    Serve(ServeArgs),
     /// Parse and lint scripts; no agent starts
     Check(CheckArgs),
     /// Make a sample fleet of servers in a temporary folder and find its planted fault
@@ -58,8 +76,17 @@ pub enum Command {
     /// Show one agent of a run: prompt, attempts, output
     Agent(AgentArgs),
     /// Print the log lines and failures of a run
-    #[command(after_help = "Example:\n  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
-    Logs(RunName),
+    Logs(LogsArgs),
+    /// Remove a run that nobody runs, with everything of its
+    #[command(after_help = "Example:\n  skein remove wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
+    Remove(RunName),
+    /// Show what is set, and by whom
+    Config(ConfigArgs),
+    /// Let a project's files name programs that run here
+    Trust(TrustArgs),
+    /// Check that this machine has what Skein needs
+    #[command(after_help = "Example:\n  skein doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
+    Doctor,
     /// Print what a shell needs to complete commands and flags
     #[command(after_help = "Example:\n  skein completions bash > ~/.local/share/bash-completion/completions/skein")]
     Completions(CompletionsArgs),
@@ -97,10 +124,10 @@ pub struct RunArgs {
     /// Model of agents that name none.
     #[arg(long)]
     pub model: Option<String>,
-    /// Agents at the same time, 1 to 256 [default: 16].
+    /// Agents at the same time, 1 to 256 [default: limits.concurrency of the settings, 16].
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u32>,
-    /// Agents in all, 1 to 100000 [default: 1000].
+    /// Agents in all, 1 to 100000 [default: limits.agents of the settings, 1000].
     #[arg(long, value_name = "N")]
     pub max_agents: Option<u32>,
     /// Unknown agent options throw, and a degraded run exits with 6.
@@ -124,6 +151,9 @@ pub struct RunArgs {
     /// Which results are reused: of every call that matches, or only up to the first that does not.
     #[arg(long, value_enum, default_value = "keyed", requires = "resume")]
     pub resume_mode: Mode,
+    /// Give the run to the `skein serve` of this store, print its id and leave.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub detach: bool,
     /// Run the script with simulated agents and report what it would start; nothing is kept or spent.
     #[arg(long)]
     pub dry_run: bool,
@@ -199,6 +229,12 @@ pub struct RunsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein serve &
+  skein run review.js --yes --detach")]
+pub struct ServeArgs {}
+
+#[derive(Debug, Args)]
 pub struct CompletionsArgs {
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
@@ -211,12 +247,65 @@ pub struct RunName {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
+#[command(after_help = "Example, with the run and the agent's number:
+  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17
+  skein agent-stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
 pub struct AgentArgs {
     #[arg(value_name = "RUN")]
     pub run: RunId,
     /// The agent's number, as `skein agents RUN` lists it.
     #[arg(value_name = "N")]
     pub agent: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0
+  skein logs wf_01kb3v9m5c7w8t3xq2r4y6z8a0 -f --json | jq -r .text")]
+pub struct LogsArgs {
+    #[arg(value_name = "RUN")]
+    pub run: RunId,
+    /// Go on printing until the run ends, whichever process runs it.
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true, after_help = "Example:\n  skein config show --origin")]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting as it counts here
+    #[command(after_help = "Example:
+  skein config show --origin
+
+Files, the later ones win: /etc/skein/skein.toml, ~/.config/skein/config.toml, ./.skein.toml; then SKEIN_* variables,
+then flags. A project's file may set limits, budget, model and names of hosts and pools; what names a program counts
+once the project is trusted (skein trust).")]
+    Show {
+        /// Also who said so: a file and line, a variable, a flag.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skein trust .                 what its files name may run, until it changes
+  skein trust --list
+  skein trust --remove .")]
+pub struct TrustArgs {
+    /// The project's folder [default: the current one].
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print the trusted folders.
+    #[arg(long, conflicts_with_all = ["dir", "remove"])]
+    pub list: bool,
+    /// Trust the folder no more.
+    #[arg(long)]
+    pub remove: bool,
 }

@@ -3,7 +3,7 @@
 use crate::args::RunArgs;
 use crate::exit::usage;
 use crate::saved::{self, Found};
-use crate::settings::home_dir;
+use crate::settings::{RunDefaults, Settings, home_dir, trust};
 use anyhow::Context as _;
 use serde_json::Value;
 use skein_common::Payload;
@@ -30,14 +30,15 @@ pub struct Launch {
 ///
 /// # Errors
 /// A file cannot be read, or an argument cannot be what it is.
-pub fn prepare(args: &RunArgs) -> anyhow::Result<Launch> {
+pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
     let (project_dir, home) = (std::env::current_dir().context("the current directory is gone")?, home_dir());
     let saved = saved::discover(&project_dir, home.as_deref());
     let script = choose_script(&args.script, &saved)?;
     let (script_args, args_parsed_from_text) = read_args(args)?;
     let script_path = std::path::absolute(&script.path)?;
     let script_dir = script_path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let found = skein_worker::definition::discover(&script_dir, &project_dir, home.as_deref());
+    let mut found = skein_worker::definition::discover(&script_dir, &project_dir, home.as_deref());
+    trust::keep_trusted(&mut found.definitions, &script_dir, home.as_deref(), &mut found.warnings);
     let definitions_bytes: usize = found.definitions.iter().map(|definition| definition.body.len()).sum();
     let saved_bytes: usize = saved.workflows.iter().map(|saved| saved.source.len()).sum();
     if definitions_bytes + saved_bytes > DEFINITIONS_BYTES_MAX {
@@ -46,32 +47,31 @@ pub fn prepare(args: &RunArgs) -> anyhow::Result<Launch> {
              both is 4 MiB"
         )));
     }
-    let defaults = RunLimits::default();
+    let defaults = &settings.runs;
     let limits = RunLimits {
-        concurrency: args.concurrency.unwrap_or(defaults.concurrency),
-        agents_max: args.max_agents.unwrap_or(defaults.agents_max),
+        concurrency: args.concurrency.unwrap_or(defaults.limits.concurrency),
+        agents_max: args.max_agents.unwrap_or(defaults.limits.agents_max),
     };
     limits.check().map_err(usage)?;
-    let command = read_command(args)?;
-    let runner = args.runner.map(RunnerKind::from).or(command.as_ref().map(|_| RunnerKind::Command));
+    let (runner, command) = runner_and_command(args, defaults)?;
     let spec = RunSpec {
         script: Payload::text(script.source.clone()),
         origin: script.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         args: script_args.map(Payload::json),
         args_parsed_from_text,
         limits,
-        budget: args.budget.as_deref().map(parse_tokens).transpose()?,
-        budget_unit: skein_common::run::BudgetUnit::default(),
+        budget: args.budget.as_deref().map(parse_tokens).transpose()?.or(defaults.budget),
+        budget_unit: defaults.budget_unit,
         runner,
         command,
-        model: args.model.clone(),
+        model: args.model.clone().or_else(|| defaults.model.clone()),
         simulation: args.simulate.unwrap_or_default(),
         definitions: found.definitions,
         workflows: saved.for_run(),
         script_roots: saved::script_roots(&project_dir, &script_dir, home.as_deref()),
         strict: args.strict,
         dry_run: args.dry_run,
-        timeout_ms: args.timeout.as_deref().map(parse_timeout).transpose()?,
+        timeout_ms: args.timeout.as_deref().map(parse_timeout).transpose()?.or(defaults.timeout_ms),
         seed: rand::random(),
         project_dir: project_dir.to_string_lossy().into_owned(),
         parent: args.resume.clone(),
@@ -163,6 +163,20 @@ fn json_depth(text: &str) -> usize {
         }
     }
     deepest
+}
+
+/// Flags beat settings; a program that is named at all means the runner that runs it, unless another is named.
+fn runner_and_command(
+    args: &RunArgs,
+    defaults: &RunDefaults,
+) -> anyhow::Result<(Option<RunnerKind>, Option<Vec<String>>)> {
+    if let Some(command) = read_command(args)? {
+        return Ok((Some(RunnerKind::Command), Some(command)));
+    }
+    let runner = args.runner.map(RunnerKind::from).or(defaults.runner);
+    let runner = runner.or(defaults.command.as_ref().map(|_| RunnerKind::Command));
+    let command = defaults.command.clone().filter(|_| runner == Some(RunnerKind::Command));
+    Ok((runner, command))
 }
 
 fn read_command(args: &RunArgs) -> anyhow::Result<Option<Vec<String>>> {

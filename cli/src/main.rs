@@ -1,8 +1,11 @@
 //! `skein`: the one binary. Everything a person types starts here; so do the child processes Skein makes of itself.
 
 mod args;
+mod client;
 mod commands;
 mod demo;
+mod doctor;
+mod door;
 mod exit;
 mod launch;
 mod output;
@@ -13,9 +16,11 @@ mod saved_args;
 mod session;
 mod settings;
 mod stored;
+mod sweep;
 
 use args::{Cli, Command};
 use clap::Parser;
+use settings::Settings;
 use std::process::ExitCode;
 
 /// Counts what a script host allocates, and is nothing but the system's allocator everywhere else.
@@ -24,9 +29,11 @@ static ALLOCATOR: skein_script::sandbox::CappedAllocator = skein_script::sandbox
 
 fn main() -> ExitCode {
     become_child_if_asked();
-    let cli = Cli::parse();
-    settings::start_logging(cli.global.verbose);
-    match actix::System::new().block_on(dispatch(cli)) {
+    let mut cli = Cli::parse();
+    let (settings, problems) = Settings::load(cli.global.store.as_ref());
+    cli.global.settings = settings;
+    settings::start_logging(cli.global.verbose, &cli.global.settings);
+    match actix::System::new().block_on(dispatch(cli, problems)) {
         Ok(code) => code.into(),
         Err(error) => {
             output::problem(&format!("{error:#}"));
@@ -45,8 +52,21 @@ fn become_child_if_asked() {
     }
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
+async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<exit::Code> {
     let global = cli.global;
+    match cli.command {
+        // What helps a person whose settings are broken.
+        Command::Doctor => return commands::doctor::doctor(&global, &problems).await,
+        Command::Completions(args) => return commands::completions::completions(&args),
+        _ => {}
+    }
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        return Err(exit::usage(lines.join("\n")));
+    }
+    if !global.quiet {
+        global.settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    }
     match cli.command {
         Command::Run(args) => commands::run::run(&global, *args).await,
         Command::Resume(args) => commands::resume::resume(&global, args).await,
@@ -58,9 +78,18 @@ async fn dispatch(cli: Cli) -> anyhow::Result<exit::Code> {
         Command::Agents(args) => commands::agents::agents(&global, args).await,
         Command::Agent(args) => commands::agents::agent(&global, args).await,
         Command::Logs(args) => commands::logs::logs(&global, args).await,
-        Command::Completions(args) => commands::completions::completions(&args),
         Command::Save(args) => commands::save::save(&global, args).await,
         Command::Commands(args) => commands::saved_commands::commands(&global, args).await,
+        Command::Pause(args) => commands::control::pause(&global, args).await,
+        Command::Stop(args) => commands::control::stop(&global, args).await,
+        Command::AgentStop(args) => commands::control::agent_stop(&global, args).await,
+        Command::AgentRestart(args) => commands::control::agent_restart(&global, args).await,
+        Command::AgentSkip(args) => commands::control::agent_skip(&global, args).await,
+        Command::Serve(args) => commands::serve::serve(&global, args).await,
         Command::Script(args) => commands::show::script(&global, args).await,
+        Command::Remove(args) => commands::remove::remove(&global, args).await,
+        Command::Config(args) => commands::config::config(&global, &args),
+        Command::Trust(args) => commands::trust::trust(&global, &args),
+        Command::Doctor | Command::Completions(_) => Ok(exit::Code::Completed),
     }
 }

@@ -1,17 +1,20 @@
 //! Session: coordinator, worker and store in this one process, and one run followed to its end.
 
 use crate::args::Global;
+use crate::client::{run_socket, serve_socket};
+use crate::door::Door;
 use crate::exit::{self, Code, usage};
 use crate::output;
 use crate::progress::Progress;
 use crate::report;
-use crate::settings::{Settings, store_dir};
+use crate::settings::Settings;
+use crate::sweep::Sweeps;
 use anyhow::Context as _;
 use skein_backend::embedded::Store;
 use skein_common::run::RunSpec;
 use skein_common::view::RunView;
 use skein_common::{RunId, WorkerId};
-use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
+use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, stored};
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,8 @@ pub struct Session {
     keeps_runs: bool,
     coordinator: Coordinator,
     worker: WorkerHandle,
+    sweeps: Sweeps,
+    store_dir: PathBuf,
 }
 
 /// What a followed run came to.
@@ -58,31 +63,31 @@ impl Session {
     ///
     /// # Errors
     /// The store cannot be opened or a child process not started.
-    pub async fn start(store_dir: &Path) -> anyhow::Result<Session> {
-        let settings = Settings::from_environment()?;
+    pub async fn start(settings: &Settings, store_dir: &Path) -> anyhow::Result<Session> {
         let store = Store::open(store_dir)?;
         let executable = this_program()?;
         let hosts = HostPool::start(executable.clone()).await.context("cannot start the script host")?;
         let coordinator = Coordinator::start(CoordinatorConfig {
             ports: store.ports(),
             hosts,
-            host_limits: settings.host_limits,
-            settings: settings.coordinator,
-            owner: format!("process {}", std::process::id()),
+            host_limits: settings.host_limits.clone(),
+            settings: settings.coordinator.clone(),
+            owner: owner(),
         });
         let worker = skein_worker::start(WorkerConfig {
             ports: store.ports(),
             id: WorkerId(format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>())),
-            settings: settings.worker,
+            settings: settings.worker.clone(),
             executable,
             attempts_dir: store.runs_dir(),
-            root: None,
-            pools: vec![String::from("default")],
-            hosts: Vec::new(),
+            root: settings.served.root.clone(),
+            pools: settings.served.pools.clone(),
+            hosts: settings.served.hosts.clone(),
         })
         .await
         .context("cannot start the worker")?;
-        Ok(Session { keeps_runs: true, coordinator, worker })
+        let sweeps = Sweeps::start(retention(&store), settings.retention.days);
+        Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store_dir: store_dir.to_path_buf() })
     }
 
     /// The store will be removed: there is nothing to continue later.
@@ -99,14 +104,29 @@ impl Session {
         Ok(self.coordinator.submit(spec).await?)
     }
 
+    /// Runs this to its end without showing anything; then nothing of this session is left.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn complete(self, spec: RunSpec) -> anyhow::Result<RunOutcome> {
+        let run = self.submit(spec).await?;
+        let outcome = self.coordinator.run_to_its_end(run).await;
+        self.close().await;
+        Ok(outcome)
+    }
+
     /// Runs a stored run to its end and shows it while it runs; then nothing of this session is left.
     ///
     /// # Errors
     /// The run cannot be taken up here, or could not go on.
     pub async fn follow(self, global: &Global, run: &RunId) -> anyhow::Result<Concluded> {
+        let door = if self.keeps_runs { self.open_door(run) } else { None };
         let mut progress = Progress::start(global, self.coordinator.watch(run));
         let followed = self.until_end_or_signal(run, &mut progress).await;
-        progress.finish();
+        progress.finish().await;
+        if let Some(door) = door {
+            door.close().await;
+        }
         let keeps_run = self.keeps_runs;
         self.close().await;
         match followed? {
@@ -127,11 +147,36 @@ impl Session {
         }
     }
 
+    /// How other terminals reach this run; it goes on without.
+    fn open_door(&self, run: &RunId) -> Option<Door> {
+        let opened = Door::open(&self.coordinator, run_socket(&self.store_dir, run), false);
+        opened.inspect_err(|error| tracing::warn!(%error, "other terminals cannot reach this run")).ok()
+    }
+
+    /// Executes runs until a signal: those that were interrupted, and those that are submitted through the door.
+    ///
+    /// # Errors
+    /// Another process serves this store, or it cannot be read.
+    pub async fn serve(self) -> anyhow::Result<Code> {
+        let mut signals = Signals::new()?;
+        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        for run in stored::interrupted(self.coordinator.ports()).await? {
+            output::note(&format!("continuing {run}"));
+            self.coordinator.run_in_background(run);
+        }
+        output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
+        let code = signals.next().await;
+        door.close().await;
+        self.close().await;
+        Ok(code)
+    }
+
     /// Ends everything of this session; a second signal does not wait for it, the keeper then does the rest.
     async fn close(self) {
         let closing = async {
             self.coordinator.shutdown().await;
             self.worker.stop().await;
+            self.sweeps.stop().await;
         };
         let Ok(mut signals) = Signals::new() else { return closing.await };
         tokio::select! {
@@ -153,12 +198,23 @@ impl Session {
     }
 }
 
+/// Names this process in leases.
+fn owner() -> String {
+    format!("process {}", std::process::id())
+}
+
+/// What removes runs of this store.
+#[must_use]
+pub fn retention(store: &Store) -> Retention {
+    let files = store.clone();
+    Retention::new(store.ports(), owner(), Box::new(move |run| files.remove_files(run)))
+}
+
 /// The command that continues a run, for a person who may have named a store.
 #[must_use]
 pub fn resume_command(global: &Global, run: &RunId) -> String {
-    // A store that the environment names is named for the next command too.
-    let from_environment = std::env::var_os("SKEIN_STORE");
-    match global.store.as_ref().filter(|store| Some(store.as_os_str()) != from_environment.as_deref()) {
+    // A store that files or the environment name is named for the next command too.
+    match global.settings.store_of_flag() {
         Some(store) => format!("skein resume {run} --store {}", shell_words::quote(&store.to_string_lossy())),
         None => format!("skein resume {run}"),
     }
@@ -204,7 +260,7 @@ pub fn this_program() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn existing_store(global: &Global) -> anyhow::Result<Store> {
-    let dir = store_dir(global.store.as_ref())?;
+    let dir = global.settings.store_dir()?;
     store_if_any(global)?.ok_or_else(|| {
         let dir = dir.display();
         usage(format!("there are no runs in {dir}: start one with `skein run`, or name a store with --store"))
@@ -216,7 +272,7 @@ pub fn existing_store(global: &Global) -> anyhow::Result<Store> {
 /// # Errors
 /// It is there and cannot be read.
 pub fn store_if_any(global: &Global) -> anyhow::Result<Option<Store>> {
-    match Store::open_existing(&store_dir(global.store.as_ref())?) {
+    match Store::open_existing(&global.settings.store_dir()?) {
         Ok(store) => Ok(Some(store)),
         Err(skein_backend::embedded::OpenError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),

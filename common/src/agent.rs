@@ -137,6 +137,8 @@ pub enum Cause {
     Lost,
     Denied,
     OutputTooLarge,
+    /// A person ended the attempt for another one: of attempts only, never of an agent.
+    Interrupted,
 }
 
 impl Cause {
@@ -153,6 +155,7 @@ impl Cause {
             Cause::Lost => "lost",
             Cause::Denied => "denied",
             Cause::OutputTooLarge => "output_too_large",
+            Cause::Interrupted => "interrupted",
         }
     }
 }

@@ -84,6 +84,9 @@ pub struct HeartbeatAnswer {
     pub extended: Vec<AttemptRef>,
     /// To be ended at once: older, answered, or cancelled.
     pub gone: Vec<AttemptRef>,
+    /// To be ended and reported: a person ends them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupted: Vec<AttemptRef>,
 }
 
 /// A request from a worker to the owner of runs, over the Control port.

@@ -5,6 +5,9 @@
 //! | unknown | gone | gone | dropped, counted | - |
 //! | expected | go, claimed | gone | dropped, counted | rejected; lost when later ones were claimed or all is quiet |
 //! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
+//! | claimed, interrupted | gone | extended, and told to end | delivered, until its run forgets it | lost, unknown |
+//!
+//! An expected attempt that is interrupted is unknown from then on.
 
 use skein_common::agent::Cause;
 use skein_common::config::CoordinatorSettings;
@@ -22,6 +25,8 @@ struct Expected {
     order: u64,
     since: Instant,
     claimed: Option<Claimed>,
+    /// A person ends it: its worker is told until it reports.
+    interrupted: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +91,21 @@ impl Attempts {
     pub fn expect(&mut self, attempt: AttemptRef, pool: String, now: Instant) {
         self.expected_total += 1;
         let order = self.expected_total;
-        self.attempts.insert(attempt, Expected { pool, order, since: now, claimed: None });
+        self.attempts.insert(attempt, Expected { pool, order, since: now, claimed: None, interrupted: false });
+    }
+
+    /// A person ends the attempt. When no worker has it, what its run has to be told at once.
+    pub fn interrupt(&mut self, attempt: &AttemptRef) -> Option<Command> {
+        match self.attempts.get_mut(attempt) {
+            Some(expected) if expected.claimed.is_some() => {
+                expected.interrupted = true;
+                None
+            }
+            _ => {
+                self.attempts.remove(attempt);
+                Some(Command::Lose { agent: attempt.agent, attempt: attempt.attempt, ours: true })
+            }
+        }
     }
 
     /// The attempt needs no further answer to its worker.
@@ -103,7 +122,7 @@ impl Attempts {
         let Some(epoch) = self.epochs.get(&claim.attempt.run).copied() else { return ClaimAnswer::Gone };
         let Some(expected) = self.attempts.get_mut(&claim.attempt) else { return ClaimAnswer::Gone };
         let token = match &expected.claimed {
-            Some(claimed) if claimed.worker == claim.worker => claimed.token,
+            Some(claimed) if claimed.worker == claim.worker && !expected.interrupted => claimed.token,
             Some(_) => return ClaimAnswer::Gone,
             None => token,
         };
@@ -118,13 +137,20 @@ impl Attempts {
         let deadline = self.deadline(now);
         let mut answer = HeartbeatAnswer::default();
         for running in &beat.attempts {
-            let claimed = self.attempts.get_mut(&running.attempt).and_then(|expected| expected.claimed.as_mut());
-            match claimed.filter(|claimed| claimed.token == running.token) {
+            let attempt = running.attempt.clone();
+            let Some(expected) = self.attempts.get_mut(&attempt) else {
+                answer.gone.push(attempt);
+                continue;
+            };
+            match expected.claimed.as_mut().filter(|claimed| claimed.token == running.token) {
                 Some(claimed) => {
                     claimed.deadline = deadline;
-                    answer.extended.push(running.attempt.clone());
+                    if expected.interrupted {
+                        answer.interrupted.push(attempt.clone());
+                    }
+                    answer.extended.push(attempt);
                 }
-                None => answer.gone.push(running.attempt.clone()),
+                None => answer.gone.push(attempt),
             }
         }
         answer
@@ -233,5 +259,45 @@ mod tests {
             attempts.heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running }, now);
             assert_eq!(attempts.verdicts(now), []);
         }
+    }
+
+    fn beat(attempts: &mut Attempts, agent: u32, now: Instant) -> HeartbeatAnswer {
+        let token = AttemptToken(u64::from(agent));
+        let running = vec![skein_common::wire::RunningAttempt { attempt: attempt(agent), token }];
+        attempts.heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running }, now)
+    }
+
+    #[test]
+    fn a_worker_hears_of_an_interruption_with_every_heartbeat_until_it_reports() {
+        let now = Instant::now();
+        let mut attempts = two_expected(now);
+        claim(&mut attempts, 1, now);
+        assert_eq!(attempts.interrupt(&attempt(1)), None);
+        for _ in 0..2 {
+            let answer = beat(&mut attempts, 1, now);
+            assert_eq!((answer.extended, answer.interrupted), (vec![attempt(1)], vec![attempt(1)]));
+        }
+        attempts.forget(&attempt(1), now);
+        assert_eq!(beat(&mut attempts, 1, now).gone, [attempt(1)]);
+    }
+
+    #[test]
+    fn an_interrupted_attempt_that_no_worker_has_is_over_at_once_and_cannot_be_claimed() {
+        let now = Instant::now();
+        let mut attempts = two_expected(now);
+        let over = Command::Lose { agent: 1, attempt: 1, ours: true };
+        assert_eq!(attempts.interrupt(&attempt(1)), Some(over));
+        assert!(matches!(claim(&mut attempts, 1, now), ClaimAnswer::Gone));
+    }
+
+    #[test]
+    fn an_interrupted_attempt_whose_worker_falls_silent_is_lost() {
+        let now = Instant::now();
+        let mut attempts = two_expected(now);
+        claim(&mut attempts, 1, now);
+        attempts.interrupt(&attempt(1));
+        let silent = now + Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
+        let lost = Command::Lose { agent: 1, attempt: 1, ours: false };
+        assert_eq!(attempts.verdicts(silent).first(), Some(&(attempt(1), lost)));
     }
 }

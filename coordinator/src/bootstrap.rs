@@ -1,16 +1,17 @@
 //! Bootstrap: puts a coordinator together from the ports it is given. Which adapters are behind them is the business of
 //! whoever starts the process.
 
-use crate::actors::{Root, RunEnd, RunToItsEnd, Shutdown};
+use crate::actors::{ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::DriverContext;
-use crate::submission::{SubmitError, submit};
+use crate::submission::{IdempotencyKey, SubmitError, Submitted, submit, submit_once};
 use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::Ports;
 use skein_common::run::RunSpec;
+use skein_engine::Command;
 use skein_script::{HostLimits, HostPool};
 use std::sync::Arc;
 
@@ -72,16 +73,53 @@ impl Coordinator {
         submit(&self.ports, self.clock.as_ref(), spec).await
     }
 
+    /// The same under a key: sent again, it gives the same run (R11).
+    ///
+    /// # Errors
+    /// `SubmitError::KeyReused` when the key came with another request before; else as [`Coordinator::submit`].
+    pub async fn submit_once(&self, spec: RunSpec, idempotency: &IdempotencyKey) -> Result<Submitted, SubmitError> {
+        submit_once(&self.ports, self.clock.as_ref(), spec, idempotency).await
+    }
+
     /// Watches a run from now on.
     #[must_use]
     pub fn watch(&self, run: &RunId) -> Watcher {
         Watcher::new(self.ports.feed.as_ref(), run)
     }
 
-    /// Runs a submitted or interrupted run; answers when it ended or cannot go on here.
+    /// Runs a submitted or interrupted run for a person who wants it to go on, paused or not; answers when it ended or
+    /// cannot go on here.
     pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
-        let end = self.root.send(RunToItsEnd { run }).await;
+        let end = self.root.send(RunToItsEnd { run, lifts_pause: true }).await;
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
+    }
+
+    /// What this coordinator stands on, for who reads.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Runs a submitted or interrupted run without anybody waiting for its end; a paused one stays paused.
+    pub fn run_in_background(&self, run: RunId) {
+        let root = self.root.clone();
+        actix::spawn(async move {
+            if let Ok(RunEnd::Interrupted { reason }) =
+                root.send(RunToItsEnd { run: run.clone(), lifts_pause: false }).await
+            {
+                tracing::warn!(run_id = %run, reason, "run left");
+            }
+        });
+    }
+
+    /// A person pauses, resumes or stops a run that is executed here, or stops, restarts or skips one of its agents.
+    /// On return the journal has it.
+    ///
+    /// # Errors
+    /// The run is not executed here, or refuses.
+    pub async fn control(&self, run: RunId, command: Command) -> Result<(), ControlError> {
+        let answer = self.root.send(ControlRun { run, command }).await;
+        answer.unwrap_or(Err(ControlError::Unanswered))
     }
 
     /// Leaves every run as its journal says.

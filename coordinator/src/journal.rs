@@ -1,7 +1,7 @@
 //! Reading runs back from their journals, and appending with the re-read rule.
 
 use bytes::Bytes;
-use skein_common::ports::{BlobError, Blobs, Journal, JournalError};
+use skein_common::ports::{BlobError, Blobs, DirectoryError, Journal, JournalError, LeaseError};
 use skein_common::{Payload, RunId};
 use skein_engine::{CorruptJournal, Event, Record, RecordError, Run, decode_record};
 
@@ -21,6 +21,12 @@ pub enum LoadError {
     Blob(#[from] BlobError),
     #[error("blob of {run} is not text")]
     NotText { run: RunId },
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("the index of runs has an entry that is no run: {key}")]
+    NotARun { key: String },
 }
 
 /// One event with its time, as the journal holds it.

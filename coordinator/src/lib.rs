@@ -1,15 +1,18 @@
 //! The coordinator: owns runs, interprets their scripts, and journals every fact before anything depends on it.
 //!
-//! [`Coordinator::start`] is the door. [`driver`] is the one loop of a run; [`actors`] wire runs, workers and
+//! [`Coordinator::start`] is the door; [`api`] is how other processes reach it. [`driver`] is the one loop of a run; [`actors`] wire runs, workers and
 //! watchers together; the engine below decides.
 
 pub mod actors;
+pub mod api;
 pub mod attempts;
 mod bootstrap;
 mod clock;
 pub mod driver;
 mod journal;
+mod retention;
 mod script_files;
+pub mod stored;
 mod submission;
 mod watch;
 
@@ -17,5 +20,6 @@ pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
 pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
-pub use submission::{RUNS_TABLE, SubmitError, submit};
+pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
+pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, submit, submit_once};
 pub use watch::{WatchItem, Watcher, topic};

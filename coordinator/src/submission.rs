@@ -3,12 +3,22 @@
 use crate::clock::Clock;
 use crate::journal::append;
 use bytes::Bytes;
-use skein_common::RunId;
-use skein_common::ports::{BlobError, JournalError, Ports};
+use serde::{Deserialize, Serialize};
+use skein_common::ports::{BlobError, DirectoryError, JournalError, Ports};
 use skein_common::run::RunSpec;
 use skein_common::view::RunView;
+use skein_common::{Digest, RunId};
 use skein_engine::{RecordError, Run, encode_records, run_view};
 use uuid::Uuid;
+
+/// The table of the Directory port that lists runs.
+pub const RUNS_TABLE: &str = "runs";
+/// Digest of an idempotency key -> what was submitted under it.
+pub(crate) const KEYS_TABLE: &str = "submission_keys";
+/// Run -> digest of the key it was submitted under, so that the key goes with its run.
+pub(crate) const KEY_OF_RUN_TABLE: &str = "submission_key_of_run";
+/// An idempotency key is at most so long.
+const KEY_BYTES_MAX: usize = 255;
 
 /// Why a run was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -16,12 +26,61 @@ use uuid::Uuid;
 pub enum SubmitError {
     #[error("{0}")]
     Invalid(String),
+    /// The idempotency key belongs to another request (R11).
+    #[error("the idempotency key was used for another request, which started {run}; use a new key for a new request")]
+    KeyReused { run: RunId },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// The name a client gave its request, and the request, so that the same one sent again starts nothing new (R11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    key: Digest,
+    body: Digest,
+}
+
+impl IdempotencyKey {
+    /// The key as the client sent it, and the bytes of the request it names.
+    ///
+    /// # Errors
+    /// The key is empty, longer than 255 bytes or not printable ASCII.
+    pub fn new(key: &str, body: &[u8]) -> Result<IdempotencyKey, SubmitError> {
+        let is_fit = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !is_fit {
+            let message = format!("an idempotency key is 1 to {KEY_BYTES_MAX} printable ASCII characters");
+            return Err(SubmitError::Invalid(message));
+        }
+        Ok(IdempotencyKey { key: Digest::of(key.as_bytes()), body: Digest::of(body) })
+    }
+}
+
+/// What a submission under an idempotency key came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    pub run: RunId,
+    /// Whether this request started it, and not an earlier one.
+    pub is_new: bool,
+}
+
+/// What stands under a key. Stored: grows by optional fields only.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KeyEntry {
+    pub run: RunId,
+    pub body: Digest,
+    pub at_ms: i64,
+}
+
+impl KeyEntry {
+    pub fn decode(bytes: &[u8]) -> Option<KeyEntry> {
+        serde_json::from_slice(bytes).ok()
+    }
 }
 
 /// Stores a new run and gives its id; nothing runs yet (R2).
@@ -29,21 +88,73 @@ pub enum SubmitError {
 /// # Errors
 /// The limits are out of range, or the store refuses.
 pub async fn submit(ports: &Ports, clock: &dyn Clock, spec: RunSpec) -> Result<RunId, SubmitError> {
+    let run = new_run_id();
+    store_run(ports, clock, &run, spec).await?;
+    Ok(run)
+}
+
+/// The same under a key: sent again, also at the same moment or after a crash, it gives the same run (R11).
+///
+/// The key is stored first and names the run; the append of the first record then decides who of those that submit at
+/// once stores it. Who finds a key whose run was not stored yet stores it.
+///
+/// # Errors
+/// `KeyReused` when the key came with another body before; else as [`submit`].
+pub async fn submit_once(
+    ports: &Ports,
+    clock: &dyn Clock,
+    spec: RunSpec,
+    idempotency: &IdempotencyKey,
+) -> Result<Submitted, SubmitError> {
     spec.limits.check().map_err(SubmitError::Invalid)?;
-    let run_id = RunId::from_uuid(Uuid::now_v7());
+    let run = claim_key(ports, clock, idempotency).await?;
+    if is_stored(ports, &run).await? {
+        return Ok(Submitted { run, is_new: false });
+    }
+    let key = Bytes::from(idempotency.key.0.clone());
+    ports.directory.put(KEY_OF_RUN_TABLE, run.as_str(), key).await?;
+    let is_new = store_run(ports, clock, &run, spec).await?;
+    Ok(Submitted { run, is_new })
+}
+
+/// The run that this key names, now or since an earlier request.
+async fn claim_key(ports: &Ports, clock: &dyn Clock, idempotency: &IdempotencyKey) -> Result<RunId, SubmitError> {
+    let entry = KeyEntry { run: new_run_id(), body: idempotency.body.clone(), at_ms: clock.now_ms() };
+    let bytes = serde_json::to_vec(&entry).map_err(|error| SubmitError::Invalid(error.to_string()))?;
+    let Some(there) = ports.directory.insert(KEYS_TABLE, &idempotency.key.0, Bytes::from(bytes)).await? else {
+        return Ok(entry.run);
+    };
+    let there = KeyEntry::decode(&there)
+        .ok_or_else(|| SubmitError::Invalid(String::from("the idempotency key was stored by a newer version")))?;
+    if there.body == idempotency.body { Ok(there.run) } else { Err(SubmitError::KeyReused { run: there.run }) }
+}
+
+async fn is_stored(ports: &Ports, run: &RunId) -> Result<bool, JournalError> {
+    Ok(!ports.journal.read(run, 0).await?.is_empty())
+}
+
+fn new_run_id() -> RunId {
+    RunId::from_uuid(Uuid::now_v7())
+}
+
+/// False when somebody else stored it first, which only a run of a shared key can meet.
+async fn store_run(ports: &Ports, clock: &dyn Clock, run_id: &RunId, spec: RunSpec) -> Result<bool, SubmitError> {
+    spec.limits.check().map_err(SubmitError::Invalid)?;
     let now_ms = clock.now_ms();
     let (mut run, event) = Run::submit(spec, now_ms);
     for large in run.take_large_texts() {
-        ports.blobs.put(&run_id, Bytes::from(large.text)).await?;
+        ports.blobs.put(run_id, Bytes::from(large.text)).await?;
     }
-    let records = encode_records(0, 0, now_ms, &[event])?;
-    append(ports.journal.as_ref(), &run_id, 0, records.into_iter().map(Bytes::from).collect()).await?;
-    index(ports, &run_view(&run_id, run.state(), now_ms, None)).await;
-    Ok(run_id)
+    let records: Vec<Bytes> = encode_records(0, 0, now_ms, &[event])?.into_iter().map(Bytes::from).collect();
+    match ports.journal.append(run_id, 0, records.clone()).await {
+        // Equal bytes may be of another process that submits at the same moment, so nobody looks at them here.
+        Err(JournalError::Conflict { .. }) => return Ok(false),
+        Err(JournalError::Unknown { .. }) => _ = append(ports.journal.as_ref(), run_id, 0, records).await?,
+        stored => _ = stored?,
+    }
+    index(ports, &run_view(run_id, run.state(), now_ms, None)).await;
+    Ok(true)
 }
-
-/// The table of the Directory port that lists runs.
-pub const RUNS_TABLE: &str = "runs";
 
 /// Puts a run into the index of runs, without its result. The journal stays the truth: a failure only costs the list.
 pub(crate) async fn index(ports: &Ports, view: &RunView) {

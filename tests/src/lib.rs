@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod fleet;
 pub mod processes;
+pub mod redis;
 pub mod sim;
 pub mod system;
 
@@ -111,6 +112,7 @@ impl Skein {
         command.args(args).current_dir(self.project()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.dir.path().join("home")).env("SKEIN_STORE", self.store());
+        command.env("SKEIN_SYSTEM_CONFIG", self.dir.path().join("no-system-file.toml"));
         for deadline in ["SKEIN_ATTEMPT_DEADLINE", "SKEIN_SCRIPT_TURN", "SKEIN_KILL_GRACE"] {
             command.env(deadline, "2s");
         }
@@ -184,6 +186,12 @@ impl Ended {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("not JSON ({error}):\n{}\n{}", self.stdout, self.stderr))
+    }
+
+    /// What a command printed that did what it was asked.
+    pub fn answered(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.json()
     }
 
     /// The final object of a run that completed.

@@ -22,6 +22,13 @@ pub fn children_of(parent: i32) -> Vec<i32> {
     pids().into_iter().filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
+/// Pids of the processes that work in this folder or below it.
+#[must_use]
+pub fn working_below(dir: &std::path::Path) -> Vec<i32> {
+    let works = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|works_in| works_in.starts_with(dir));
+    pids().into_iter().filter(works).collect()
+}
+
 /// The command line of a process, words joined by blanks.
 #[must_use]
 pub fn command_line(pid: i32) -> String {

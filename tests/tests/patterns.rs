@@ -122,7 +122,7 @@ fn tournament_goes_on_by_lot_when_the_judge_is_silent() {
 #[test]
 fn every_example_passes_the_check() {
     let skein = Skein::new();
-    for name in ["fan-out", "pipeline-verify", "loop-until-dry", "schema-review", "tournament"] {
+    for name in ["fan-out", "pipeline-verify", "loop-until-dry", "schema-review", "tournament", "redis-bigkey"] {
         let ended = skein.run([PathBuf::from("check"), example(name)]);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{name}");
     }

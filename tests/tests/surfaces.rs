@@ -182,12 +182,16 @@ fn every_command_has_help_with_an_example_and_shells_can_complete() {
     let skein = Skein::new();
     for command in
         ["run", "resume", "check", "demo", "runs", "show", "result", "agents", "agent", "logs", "script", "completions"]
+            .into_iter()
+            .chain(["remove", "config", "trust", "doctor"])
     {
         let help = skein.run([command, "--help"]);
         assert!(help.code == Some(0) && help.stdout.contains("Example"), "{command}: {}", help.stdout);
     }
+    assert!(skein.run(["config", "show", "--help"]).stdout.contains("Example"));
     let script = skein.run(["completions", "bash"]).stdout;
     assert!(script.contains("--max-agents") && script.contains("resume"), "{script}");
+    assert!(script.contains("--origin") && script.contains("--follow"), "{script}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Link {
     }
 
     fn hear_owner(&mut self, run: &RunId, asked_at: Instant, answer: HeartbeatAnswer) {
-        let HeartbeatAnswer { extended, gone } = answer;
+        let HeartbeatAnswer { extended, gone, interrupted } = answer;
         // An owner speaks for the run it was asked about only.
         for attempt in extended.iter().filter(|attempt| attempt.run == *run) {
             let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));
@@ -43,9 +43,12 @@ impl Link {
                 claimed.extended_at = asked_at.max(claimed.extended_at);
             }
         }
-        for attempt in gone.iter().filter(|attempt| attempt.run == *run) {
+        let gone = gone.iter().map(|attempt| (attempt, EndReason::Disowned));
+        // The cancel that was broadcast did not come through.
+        let interrupted = interrupted.iter().map(|attempt| (attempt, EndReason::Cancelled));
+        for (attempt, reason) in gone.chain(interrupted).filter(|(attempt, _)| attempt.run == *run) {
             if let Some(serial) = self.serials.get(attempt) {
-                self.end(*serial, EndReason::Disowned);
+                self.end(*serial, reason);
             }
         }
     }

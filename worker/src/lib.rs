@@ -14,5 +14,5 @@ mod runner;
 mod worker;
 
 pub use messages::Observed;
-pub use process::keeper_main;
+pub use process::{descends_from_attempt, keeper_main};
 pub use worker::{WorkerConfig, WorkerError, WorkerHandle, start};

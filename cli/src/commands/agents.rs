@@ -48,7 +48,9 @@ pub async fn agents(global: &Global, args: RunName) -> anyhow::Result<Code> {
     Ok(Code::Completed)
 }
 
-fn line(agent: &AgentView) -> String {
+/// One agent as a line of the list.
+#[must_use]
+pub fn line(agent: &AgentView) -> String {
     let detail = agent.detail.as_deref().map(|detail| format!("  {}", first_line(detail))).unwrap_or_default();
     format!(
         "{:>5}  {:<16} {:>8} {:>8}  {:<12} {}{detail}",

@@ -6,7 +6,7 @@ use crate::launch::read_script;
 use crate::output::{self, printable};
 use crate::report::with_caret;
 use crate::session::this_program;
-use crate::settings::{Settings, home_dir};
+use crate::settings::{Settings, home_dir, trust};
 use anyhow::Context as _;
 use serde::Serialize;
 use skein_common::script::{Finding, Meta, ScriptError};
@@ -33,18 +33,20 @@ pub async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Code> {
     let hosts = HostPool::start(this_program()?).await.context("cannot start the script host")?;
     let mut all_ok = true;
     for path in &args.scripts {
-        let checked = check_one(&hosts, path).await?;
+        let checked = check_one(&global.settings, &hosts, path).await?;
         all_ok &= checked.ok;
         if global.json { output::json(&checked)? } else { print(&checked) }
     }
     Ok(if all_ok { Code::Completed } else { Code::Usage })
 }
 
-async fn check_one(hosts: &HostPool, path: &Path) -> anyhow::Result<Checked> {
+async fn check_one(settings: &Settings, hosts: &HostPool, path: &Path) -> anyhow::Result<Checked> {
     let source = read_script(path)?;
     let absolute = std::path::absolute(path)?;
     let script_dir = absolute.parent().unwrap_or(Path::new("/"));
-    let found = skein_worker::definition::discover(script_dir, &std::env::current_dir()?, home_dir().as_deref());
+    let home = home_dir();
+    let mut found = skein_worker::definition::discover(script_dir, &std::env::current_dir()?, home.as_deref());
+    trust::keep_trusted(&mut found.definitions, script_dir, home.as_deref(), &mut found.warnings);
     let mut checked = Checked {
         file: path.to_path_buf(),
         ok: false,
@@ -54,7 +56,7 @@ async fn check_one(hosts: &HostPool, path: &Path) -> anyhow::Result<Checked> {
         warnings: found.warnings,
         agents: found.definitions.into_iter().map(|definition| definition.name).collect(),
     };
-    match hosts.check(&source, &Settings::from_environment()?.host_limits).await {
+    match hosts.check(&source, &settings.host_limits).await {
         Ok(loaded) => {
             // A place that throws when it runs is an error here: that is what a check is for (C8).
             checked.ok = loaded.findings.is_empty();

@@ -4,7 +4,6 @@ use crate::args::{DemoArgs, Global, Mode, RunArgs};
 use crate::demo::{FleetSettings, Planted, generate};
 use crate::exit::{self, Code};
 use crate::session::{Concluded, Session};
-use crate::settings::store_dir;
 use crate::{launch, output, report};
 use anyhow::Context as _;
 use rust_embed::RustEmbed;
@@ -29,8 +28,8 @@ pub async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Code> {
     let planted = generate(&settings, &fleet).context("the sample fleet cannot be written")?;
     unpack_example(folder.path())?;
     let run_args = run_args(folder.path(), &fleet);
-    let launch = launch::prepare(&run_args)?;
-    let session = Session::start(&store_dir(global.store.as_ref())?).await?;
+    let launch = launch::prepare(&run_args, &global.settings)?;
+    let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
     let run = session.submit(launch.spec).await?;
     let concluded = session.follow(global, &run).await?;
     // A run that was left needs its fleet to go on.
@@ -91,6 +90,7 @@ fn run_args(folder: &Path, fleet: &Path) -> RunArgs {
         simulate: None,
         resume: None,
         resume_mode: Mode::default(),
+        detach: false,
         dry_run: false,
     }
 }

@@ -3,11 +3,17 @@
 pub mod agents;
 pub mod check;
 pub mod completions;
+pub mod config;
+pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod logs;
+pub mod remove;
 pub mod resume;
 pub mod run;
 pub mod runs;
 pub mod save;
 pub mod saved_commands;
+pub mod serve;
 pub mod show;
+pub mod trust;

@@ -1,10 +1,11 @@
-//! `skein resume`: continue an interrupted run where its journal ends, or run an ended one again with its results.
+//! `skein resume`: let a paused run go on, continue an interrupted one where its journal ends, or run an ended one
+//! again with its results.
 
 use crate::args::{Global, RunName};
+use crate::commands::control::resume_paused;
 use crate::exit::{Code, usage};
 use crate::output;
 use crate::session::{Session, existing_store};
-use crate::settings::store_dir;
 use crate::stored;
 use skein_common::ports::{LeaseError, Ports};
 use skein_common::run::RunSpec;
@@ -23,10 +24,13 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// # Errors
 /// There is nothing to continue, or somebody else runs it.
 pub async fn resume(global: &Global, args: RunName) -> anyhow::Result<Code> {
+    if let Some(code) = resume_paused(global, &args.run).await? {
+        return Ok(code);
+    }
     let store = existing_store(global)?;
     let parent = Parent::load(&store.ports(), &args.run).await?;
     drop(store);
-    let session = Session::start(&store_dir(global.store.as_ref())?).await?;
+    let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
     let strict = parent.spec.strict;
     if !parent.has_ended {
         return session.follow(global, &args.run).await?.report(global, strict);

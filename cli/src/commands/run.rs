@@ -1,14 +1,16 @@
 //! `skein run`: start a workflow and follow it to its end.
 
 use crate::args::{Global, RunArgs};
+use crate::client::Client;
 use crate::commands::resume;
 use crate::exit::{Code, usage};
 use crate::launch::{self, Launch};
 use crate::output::{self, printable};
 use crate::session::{Session, existing_store, this_program};
-use crate::settings::{Settings, store_dir};
+use crate::settings::Settings;
 use anyhow::Context as _;
 use skein_common::script::{Loaded, ScriptError};
+use skein_coordinator::api::{Accepted, Submission};
 use skein_script::{HostPool, LoadError};
 use std::io::{BufRead, IsTerminal, Write as _};
 
@@ -17,7 +19,7 @@ use std::io::{BufRead, IsTerminal, Write as _};
 /// # Errors
 /// The run cannot be started, or did not end.
 pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
-    let mut launch = launch::prepare(&args)?;
+    let mut launch = launch::prepare(&args, &global.settings)?;
     if let Some(parent) = &args.resume {
         let store = existing_store(global)?;
         let parent = resume::Parent::load(&store.ports(), parent).await?;
@@ -26,16 +28,34 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
     for warning in &launch.warnings {
         output::note(&format!("warning: {warning}"));
     }
-    if !args.dry_run && !args.yes && !confirmed(&launch).await? {
+    if !args.dry_run && !args.yes && !confirmed(&global.settings, &launch).await? {
         output::note("not started");
         return Ok(Code::Completed);
     }
+    if args.detach {
+        return detach(global, launch).await;
+    }
     if args.dry_run {
         let store = tempfile::tempdir().context("no place for a dry run")?;
-        return start(global, Session::start(store.path()).await?.temporary(), launch, args.strict).await;
+        let session = Session::start(&global.settings, store.path()).await?.temporary();
+        return start(global, session, launch, args.strict).await;
     }
-    let session = Session::start(&store_dir(global.store.as_ref())?).await?;
+    let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
     start(global, session, launch, args.strict).await
+}
+
+/// Hands the run to whoever serves the store.
+async fn detach(global: &Global, launch: Launch) -> anyhow::Result<Code> {
+    let none =
+        || usage("--detach needs a `skein serve` on this store, and none is running: start one, or leave --detach out");
+    let client = Client::of_serve(global)?.ok_or_else(none)?;
+    let Accepted { run } = client.post("/runs", Some(&Submission { spec: launch.spec })).await?;
+    if global.json {
+        output::json(&serde_json::json!({ "run": run }))?;
+    } else {
+        output::line(run.as_str());
+    }
+    Ok(Code::Completed)
 }
 
 async fn start(global: &Global, session: Session, launch: Launch, strict: bool) -> anyhow::Result<Code> {
@@ -44,12 +64,12 @@ async fn start(global: &Global, session: Session, launch: Launch, strict: bool) 
 }
 
 /// What will run, and whether the person wants it (U2).
-async fn confirmed(launch: &Launch) -> anyhow::Result<bool> {
+async fn confirmed(settings: &Settings, launch: &Launch) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !output::stderr_is_terminal() {
         return Err(usage("a run is confirmed on a terminal; add --yes to start it without asking"));
     }
     let hosts = HostPool::start(this_program()?).await.context("cannot start the script host")?;
-    match hosts.check(&launch.source, &Settings::from_environment()?.host_limits).await {
+    match hosts.check(&launch.source, &settings.host_limits).await {
         Ok(loaded) => ask(launch, &loaded),
         // The run itself will say what is wrong with it, and keep it (R2).
         Err(LoadError::Script(ScriptError { .. })) => Ok(true),

@@ -6,10 +6,10 @@ use crate::output::{self, printable};
 use crate::saved::{self, Found, Level, Saved};
 use crate::saved_args::{CommandsAction, CommandsArgs, SavedName};
 use crate::session::this_program;
-use crate::settings::{Settings, home_dir};
+use crate::settings::home_dir;
 use anyhow::Context as _;
 use serde::Serialize;
-use skein_script::{HostPool, LoadError};
+use skein_script::{HostLimits, HostPool, LoadError};
 use std::path::PathBuf;
 
 /// One of `commands --json`.
@@ -56,7 +56,7 @@ async fn list(global: &Global, found: &Found) -> anyhow::Result<Code> {
         let path = printable(&hidden.path.to_string_lossy());
         output::note(&format!("{path} is hidden by another `{}`", hidden.name));
     }
-    let listed = describe(found).await?;
+    let listed = describe(found, &global.settings.host_limits).await?;
     if global.json {
         output::json(&listed)?;
         return Ok(Code::Completed);
@@ -77,15 +77,14 @@ async fn list(global: &Global, found: &Found) -> anyhow::Result<Code> {
 }
 
 /// What each says of itself is read in the sandbox, as for a run.
-async fn describe(found: &Found) -> anyhow::Result<Vec<Listed>> {
+async fn describe(found: &Found, limits: &HostLimits) -> anyhow::Result<Vec<Listed>> {
     if found.workflows.is_empty() {
         return Ok(Vec::new());
     }
     let hosts = HostPool::start(this_program()?).await.context("cannot start the script host")?;
-    let limits = Settings::from_environment()?.host_limits;
     let mut listed = Vec::new();
     for saved in &found.workflows {
-        let (meta, error) = match hosts.check(&saved.source, &limits).await {
+        let (meta, error) = match hosts.check(&saved.source, limits).await {
             Ok(loaded) => (Some(loaded.meta), None),
             Err(LoadError::Script(error)) => (None, Some(error.message)),
             Err(error) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! Plain lines: one when a phase gets its first agents and one when all its agents are done.
 
 use crate::output::{self, printable, short_count, short_time};
+use skein_common::run::RunStatus;
 use skein_common::view::{PhaseView, RunView};
 use std::collections::BTreeMap;
 
@@ -9,6 +10,8 @@ use std::collections::BTreeMap;
 pub struct Lines {
     said: BTreeMap<String, Said>,
     header: bool,
+    /// How the run stood when that was last said.
+    status: Option<RunStatus>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,10 @@ impl Lines {
             self.header = true;
             output::note(&format!("{} {}", printable(&view.workflow), view.run));
         }
+        let before = self.status.replace(view.status);
+        if before != Some(view.status) && (is_held(view.status) || before.is_some_and(is_held)) {
+            output::note(&format!("[{}] {}", short_time(view.elapsed_ms), view.status));
+        }
         for phase in view.phases.iter().filter(|phase| phase.agents > 0) {
             let said = self.said.entry(phase.title.clone()).or_default();
             let ended = phase.done + phase.failed;
@@ -34,6 +41,11 @@ impl Lines {
             }
         }
     }
+}
+
+/// What people do to a run is worth a line.
+fn is_held(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Pausing | RunStatus::Paused | RunStatus::Stopping)
 }
 
 fn line(view: &RunView, phase: &PhaseView) -> String {

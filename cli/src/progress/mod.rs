@@ -82,8 +82,15 @@ impl Progress {
         }
     }
 
-    /// Leaves the screen as the report wants it.
-    pub fn finish(&mut self) {
+    /// Shows what was on its way when the run ended, and leaves the screen as the report wants it.
+    pub async fn finish(&mut self) {
+        while let Some(watcher) = &mut self.watcher {
+            // What is there is taken, nothing is waited for.
+            match tokio::time::timeout(Duration::ZERO, watcher.next()).await {
+                Ok(Some(item)) => self.show(item),
+                _ => self.watcher = None,
+            }
+        }
         if let Screen::Block(block) = &mut self.screen {
             block.clear();
         }

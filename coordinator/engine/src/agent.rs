@@ -4,6 +4,8 @@
 //! |---|---|---|---|---|---|---|
 //! | Queued | Running | stale | stale | stale | stale | Ended |
 //! | Running | - | Ended | Queued | Ended | Queued or Ended | Ended |
+//! | Running, interrupted to restart | - | Queued | Queued | Queued | Queued | Queued |
+//! | Running, interrupted to stop | - | Ended | Ended | Ended | Ended | Ended |
 //! | Ended | - | stale | stale | stale | stale | - |
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +88,10 @@ pub struct Agent {
     pub attempts: AttemptNumber,
     /// Of those, how many a crash of ours cost.
     pub losses_of_ours: u32,
+    /// And how many a person ended for another one.
+    pub restarts: u32,
+    /// A person ends the attempt that runs; what it still reports does not count.
+    pub interrupted: Option<Interruption>,
     /// Of all attempts that ended.
     pub usage: Usage,
     pub queued_at_ms: i64,
@@ -100,6 +106,16 @@ pub enum AgentState {
     Queued,
     Running { attempt: AttemptNumber, permit: u64 },
     Ended(Ended),
+}
+
+/// What follows when a person ends the attempt that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interruption {
+    /// Nothing: the agent's call gives null.
+    Stop,
+    /// Another attempt, whose value is used.
+    Restart,
 }
 
 /// How an agent ended, as the record keeps it. The value itself stays in the journal.
@@ -131,7 +147,7 @@ impl Agent {
     /// Whether another attempt follows one that failed like this (C23).
     #[must_use]
     pub fn tries_again(&self, retryable: bool) -> bool {
-        let counted = self.attempts.saturating_sub(self.losses_of_ours);
+        let counted = self.attempts.saturating_sub(self.losses_of_ours + self.restarts);
         (retryable || self.spec.retry == RetryRule::Any) && counted <= self.spec.retries
     }
 

@@ -97,6 +97,9 @@ impl Run {
     }
 
     fn call(&mut self, call: Call, batch: &mut Batch) -> Result<(), Refused> {
+        if self.state.stop_requested {
+            return self.refuse_stopped(call, batch);
+        }
         let without_agent = self.state.calls.len() - self.state.agents.len();
         if without_agent >= usize::try_from(CALLS_WITHOUT_AGENT_MAX).unwrap_or(usize::MAX) {
             let message =

@@ -30,8 +30,18 @@ pub enum Command {
     ProvideScript { call: u32, read: Result<String, String> },
     /// What was never awaited had its grace (C28).
     EndGrace,
-    /// Somebody wants it to end.
+    /// A person holds it (R8).
+    Pause,
+    /// A person lets it go on.
+    Resume,
+    /// Somebody wants it to end: its calls reject, and it ends when its script does or its grace is over.
     Stop,
+    /// A person ends one agent; its call gives null.
+    StopAgent { agent: AgentNumber },
+    /// A person wants a new attempt of a running agent.
+    RestartAgent { agent: AgentNumber },
+    /// A person does not want a waiting agent to start; its call gives null.
+    SkipAgent { agent: AgentNumber },
     /// It cannot go on, and the script is not to blame.
     Abort { kind: String, message: String },
 }
@@ -51,6 +61,22 @@ pub enum Refused {
     StaleEpoch { offered: Epoch, current: Epoch },
     #[error("the run is at another stage")]
     WrongStage,
+    #[error("the run is being stopped")]
+    Stopping,
+    #[error("the run is not paused")]
+    NotPaused,
+    #[error("the script has returned: the run is about to end")]
+    Returned,
+    #[error("there is no agent {agent}: the run has {agents} so far")]
+    NoSuchAgent { agent: AgentNumber, agents: usize },
+    #[error("agent {agent} has ended already")]
+    AgentEnded { agent: AgentNumber },
+    #[error("agent {agent} is being stopped already")]
+    AgentEnding { agent: AgentNumber },
+    #[error("agent {agent} waits for its start: there is nothing to restart")]
+    AgentWaits { agent: AgentNumber },
+    #[error("agent {agent} has started: stop it instead")]
+    AgentStarted { agent: AgentNumber },
     /// A mistake of the engine: the event it decided on does not fit its own state.
     #[error("the engine contradicts itself: {reason}")]
     Contradiction { reason: String },

@@ -1,5 +1,7 @@
 //! Effects: what has to happen in the world once an event is in the journal (invariant 1).
 
+use crate::agent::Agent;
+use crate::control::RUN_STOPPED;
 use crate::event::{Event, TaskEnd};
 use crate::state::{RunState, Stage};
 use skein_common::agent::Cause;
@@ -13,11 +15,13 @@ pub enum Effect {
     Dispatch { agent: AgentNumber, attempt: AttemptNumber },
     /// Tell the workers to end it.
     Cancel { agent: AgentNumber, attempt: AttemptNumber },
+    /// Tell the workers to end it, and the run when that is done.
+    Interrupt { agent: AgentNumber, attempt: AttemptNumber },
     /// Fire the timer at this journal time.
     StartTimer { call: u32, due_ms: i64 },
     /// Read the file that `workflow({scriptPath})` names, and provide its text.
     LoadWorkflow { call: u32, path: String },
-    /// Let what was never awaited run on for its grace.
+    /// Let what was never awaited, or a script that was stopped, run on for its grace.
     StartGrace,
     /// The run has ended: tell everybody.
     Announce,
@@ -28,15 +32,19 @@ pub enum Effect {
 pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
     match event {
         Event::TaskStarted { agent, attempt, .. } => vec![Effect::Dispatch { agent: *agent, attempt: *attempt }],
-        Event::TaskEnded { agent, end: TaskEnd::Null { cause: Cause::Stopped | Cause::Skipped, .. }, .. } => {
+        Event::TaskEnded { agent, end: TaskEnd::Null { cause: Cause::Stopped | Cause::Skipped, .. }, .. }
+        | Event::TaskEnded { agent, end: TaskEnd::RunStopped {}, .. } => {
             let attempt = state.agent(*agent).map_or(0, |agent| agent.attempts);
             if attempt == 0 { Vec::new() } else { vec![Effect::Cancel { agent: *agent, attempt }] }
+        }
+        Event::AgentInterrupted { agent, attempt, .. } => {
+            vec![Effect::Interrupt { agent: *agent, attempt: *attempt }]
         }
         Event::TimerSet { call, delay_ms } => {
             vec![Effect::StartTimer { call: *call, due_ms: at_ms.saturating_add_unsigned(*delay_ms) }]
         }
         Event::WorkflowCalled { call, .. } => state.load_workflow(*call).into_iter().collect(),
-        Event::ScriptReturned { .. } => vec![Effect::StartGrace],
+        Event::ScriptReturned { .. } | Event::StopRequested {} => vec![Effect::StartGrace],
         Event::RunEnded { .. } => vec![Effect::Announce],
         Event::RunSubmitted { .. }
         | Event::EpochBegan { .. }
@@ -55,7 +63,8 @@ pub fn effects(state: &RunState, event: &Event, at_ms: i64) -> Vec<Effect> {
         | Event::WorkflowLoaded { .. }
         | Event::WorkflowRefused { .. }
         | Event::WorkflowStarted { .. }
-        | Event::StopRequested {} => Vec::new(),
+        | Event::Paused {}
+        | Event::Resumed {} => Vec::new(),
     }
 }
 
@@ -84,6 +93,10 @@ pub fn settlement(state: &RunState, event: &Event) -> Option<JournalSettlement> 
             let outcome = match end {
                 TaskEnd::Done { value } => JournalOutcome::Value(value.clone()),
                 TaskEnd::Null { .. } => JournalOutcome::Plain(Outcome::Null),
+                TaskEnd::RunStopped {} => JournalOutcome::Plain(Outcome::Error {
+                    name: String::from("Error"),
+                    message: RUN_STOPPED.to_owned(),
+                }),
             };
             (state.agent(*agent)?.call, outcome, spent, cap_reached)
         }
@@ -120,9 +133,22 @@ impl RunState {
             _ => self.load_workflow(call),
         });
         match self.stage {
-            Stage::Running => of_calls.collect(),
+            Stage::Running => {
+                let grace = self.stop_requested.then_some(Effect::StartGrace);
+                of_calls.chain(self.interrupted().map(interrupt)).chain(grace).collect()
+            }
             Stage::Returned => vec![Effect::StartGrace],
             Stage::Submitted | Stage::Ended(_) => Vec::new(),
         }
     }
+
+    /// Agents whose running attempt a person ends.
+    fn interrupted(&self) -> impl Iterator<Item = &Agent> {
+        let running = self.running.keys().filter_map(|number| self.agent(*number));
+        running.filter(|agent| agent.interrupted.is_some())
+    }
+}
+
+fn interrupt(agent: &Agent) -> Effect {
+    Effect::Interrupt { agent: agent.number, attempt: agent.attempts }
 }

@@ -1,6 +1,6 @@
 //! The facts of a run, in the order in which they became true. Stored: grows by optional fields and new variants only.
 
-use crate::agent::AgentSpec;
+use crate::agent::{AgentSpec, Interruption};
 use serde::{Deserialize, Serialize};
 use skein_common::agent::{Cause, Usage};
 use skein_common::run::{RunSpec, RunStatus};
@@ -119,6 +119,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
+    /// A person ends this attempt: to have no result, or another one. It holds its permit until it is over.
+    AgentInterrupted {
+        agent: AgentNumber,
+        attempt: AttemptNumber,
+        then: Interruption,
+    },
     TimerSet {
         call: u32,
         delay_ms: u64,
@@ -168,7 +174,11 @@ pub enum Event {
     ScriptReturned {
         result: Payload,
     },
-    /// Somebody wants the run to end.
+    /// A person holds the run: nothing new starts, and settlements from here on wait.
+    Paused {},
+    /// The run goes on; what was held back is delivered.
+    Resumed {},
+    /// Somebody wants the run to end. A pause ends with it.
     StopRequested {},
     /// The last event.
     RunEnded {
@@ -192,6 +202,8 @@ pub enum TaskEnd {
         detail: Option<String>,
         message: String,
     },
+    /// Settles as the rejection `run stopped` (C33).
+    RunStopped {},
 }
 
 /// Why a run failed. Kinds are words of the user's surfaces.

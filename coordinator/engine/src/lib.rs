@@ -9,6 +9,7 @@ mod budget;
 mod calls;
 mod command;
 pub mod compat;
+mod control;
 mod divergence;
 mod effect;
 mod event;
@@ -23,7 +24,7 @@ mod state;
 mod view;
 mod workflow;
 
-pub use agent::{Agent, AgentSpec, AgentState, Ended};
+pub use agent::{Agent, AgentSpec, AgentState, Ended, Interruption};
 pub use command::{Command, Refused};
 pub use divergence::{Cursor, Divergence};
 pub use effect::{Effect, JournalOutcome, JournalSettlement, effects, settlement};

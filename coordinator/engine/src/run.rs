@@ -1,11 +1,14 @@
 //! Run: from commands to events.
 //!
-//! | stage | Load | Operate, Fire, ProvideScript | Return | Fail | Report, Lose, Reject | EndGrace | Stop, Abort |
-//! |---|---|---|---|---|---|---|---|
-//! | Submitted | Running | refused | refused | Ended failed | refused | refused | Ended |
-//! | Running | refused | Running | Returned or Ended completed | Ended failed | Running | refused | Ended |
-//! | Returned | refused | refused | refused | refused | Returned or Ended completed | Ended completed | Ended |
-//! | Ended | refused | refused | refused | refused | refused | refused | refused |
+//! | stage | Load | Operate, Fire, ProvideScript | Return | Fail | Report, Lose, Reject | EndGrace | Stop | Abort |
+//! |---|---|---|---|---|---|---|---|---|
+//! | Submitted | Running | refused | refused | Ended failed | refused | refused | Ended stopped | Ended failed |
+//! | Running | refused | Running | Returned or Ended completed | Ended failed | Running | refused | Running, stopping | Ended failed |
+//! | Running, stopping | refused | Running, stopping | Ended stopped | Ended stopped | refused | Ended stopped | nothing | Ended failed |
+//! | Returned | refused | refused | refused | refused | Returned or Ended completed | Ended completed | Ended completed | Ended failed |
+//! | Ended | refused | refused | refused | refused | refused | refused | refused | refused |
+//!
+//! What people do to a run and its agents is in `control.rs`.
 
 use crate::agent::AgentState;
 use crate::command::{Command, Refused};
@@ -138,12 +141,23 @@ impl Run {
             Command::Lose { agent, attempt, ours } => self.lose(agent, attempt, ours, batch),
             Command::Reject { agent, attempt, cause, detail, message } => {
                 self.check_running(agent, attempt)?;
-                self.end_task(agent, null(cause, Some(detail), message), Usage::default(), Vec::new(), batch)
+                match self.state.agent(agent).and_then(|agent| agent.interrupted) {
+                    Some(then) => self.interruption_over(agent, then, Usage::default(), batch),
+                    None => {
+                        let end = null(cause, Some(detail), message);
+                        self.end_task(agent, end, Usage::default(), Vec::new(), batch)
+                    }
+                }
             }
             Command::Fire { call } => self.fire(call, batch),
             Command::ProvideScript { call, read } => self.provide_script(call, read, batch),
             Command::EndGrace => self.end_grace(batch),
+            Command::Pause => self.pause(batch),
+            Command::Resume => self.resume(batch),
             Command::Stop => self.stop(batch),
+            Command::StopAgent { agent } => self.stop_agent(agent, batch),
+            Command::RestartAgent { agent } => self.restart_agent(agent, batch),
+            Command::SkipAgent { agent } => self.skip_agent(agent, batch),
             Command::Abort { kind, message } => self.end(RunStatus::Failed, Some(RunError::new(&kind, message)), batch),
         }
     }
@@ -185,7 +199,7 @@ impl Run {
 
     /// Starts whom the semaphore and the budget let start.
     fn grant_permits(&mut self, batch: &mut Batch) -> Result<(), Refused> {
-        while self.state.stage == Stage::Running {
+        while self.state.stage == Stage::Running && !self.state.paused && !self.state.stop_requested {
             let Some(number) = self.state.semaphore.next().and_then(|ticket| AgentNumber::try_from(ticket.id).ok())
             else {
                 return Ok(());
@@ -236,6 +250,9 @@ impl Run {
         notes: Vec<String>,
         batch: &mut Batch,
     ) -> Result<(), Refused> {
+        if let Some(then) = self.state.agent(number).and_then(|agent| agent.interrupted) {
+            return self.interruption_over(number, then, usage, batch);
+        }
         match end {
             AttemptEnd::Done { value } => {
                 let value = externalise(value, &mut self.large_texts);
@@ -265,6 +282,9 @@ impl Run {
     ) -> Result<(), Refused> {
         self.check_running(number, attempt)?;
         let agent = self.state.agent(number).ok_or(Refused::NotRunning)?;
+        if let Some(then) = agent.interrupted {
+            return self.interruption_over(number, then, Usage::default(), batch);
+        }
         let again = if ours { agent.survives_loss_of_ours() } else { agent.tries_again(true) };
         let message = if ours { "its worker went down with us" } else { "its worker is gone" }.to_owned();
         if again && self.state.stage == Stage::Running {
@@ -277,7 +297,7 @@ impl Run {
         self.end_task(number, null(cause, None, message), Usage::default(), Vec::new(), batch)
     }
 
-    fn end_task(
+    pub(crate) fn end_task(
         &mut self,
         number: AgentNumber,
         end: TaskEnd,
@@ -311,6 +331,9 @@ impl Run {
         if self.state.stage != Stage::Running {
             return Err(Refused::WrongStage);
         }
+        if self.state.stop_requested {
+            return self.end_stopped(batch);
+        }
         for text in warnings {
             self.record(Event::Warned { text, from_script: false }, batch)?;
         }
@@ -328,6 +351,9 @@ impl Run {
         if self.state.stage == Stage::Returned {
             return Err(Refused::WrongStage);
         }
+        if self.state.stop_requested {
+            return self.end_stopped(batch);
+        }
         let mut error = RunError::from(error);
         if self.state.budget.exhausted().is_some_and(|refusal| error.message.contains(&refusal)) {
             error.kind = String::from("budget");
@@ -336,15 +362,11 @@ impl Run {
     }
 
     fn end_grace(&mut self, batch: &mut Batch) -> Result<(), Refused> {
-        if self.state.stage != Stage::Returned {
-            return Err(Refused::WrongStage);
+        match self.state.stage {
+            Stage::Running if self.state.stop_requested => self.end_stopped(batch),
+            Stage::Returned => self.stop_agents(batch, |_| true),
+            _ => Err(Refused::WrongStage),
         }
-        self.stop_agents(batch, |_| true)
-    }
-
-    fn stop(&mut self, batch: &mut Batch) -> Result<(), Refused> {
-        self.record(Event::StopRequested {}, batch)?;
-        self.end(RunStatus::Stopped, None, batch)
     }
 
     /// Ends the run; whatever is open ends with it.
@@ -353,19 +375,21 @@ impl Run {
         self.record(Event::RunEnded { status, error }, batch)
     }
 
-    fn stop_agents(&mut self, batch: &mut Batch, which: impl Fn(&AgentState) -> bool) -> Result<(), Refused> {
-        let open: Vec<AgentNumber> = self
-            .state
-            .agents
-            .iter()
-            .filter(|agent| agent.is_open() && which(&agent.state))
-            .map(|agent| agent.number)
-            .collect();
-        for number in open {
+    pub(crate) fn stop_agents(
+        &mut self,
+        batch: &mut Batch,
+        which: impl Fn(&AgentState) -> bool,
+    ) -> Result<(), Refused> {
+        for number in self.open_agents(which) {
             let end = null(Cause::Stopped, None, String::new());
             self.end_task(number, end, Usage::default(), Vec::new(), batch)?;
         }
         Ok(())
+    }
+
+    pub(crate) fn open_agents(&self, which: impl Fn(&AgentState) -> bool) -> Vec<AgentNumber> {
+        let open = self.state.agents.iter().filter(|agent| agent.is_open() && which(&agent.state));
+        open.map(|agent| agent.number).collect()
     }
 
     /// A script that returned has its end once nothing of it runs any more.
@@ -377,7 +401,7 @@ impl Run {
     }
 }
 
-fn null(cause: Cause, detail: Option<String>, message: String) -> TaskEnd {
+pub(crate) fn null(cause: Cause, detail: Option<String>, message: String) -> TaskEnd {
     TaskEnd::Null { cause, detail, message }
 }
 

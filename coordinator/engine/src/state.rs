@@ -1,6 +1,6 @@
 //! The state of a run: a fold of its journal.
 
-use crate::agent::{Agent, AgentState, Ended};
+use crate::agent::{Agent, AgentState, Ended, Interruption};
 use crate::budget::Budget;
 use crate::event::{Event, RunError, TaskEnd};
 use crate::phase::Phases;
@@ -117,6 +117,8 @@ pub struct RunState {
     pub result: Option<Payload>,
     pub error: Option<RunError>,
     pub stop_requested: bool,
+    /// A person holds the run: settlements journalled from then on wait.
+    pub paused: bool,
     /// Agents that run now; kept beside `agents` so that nothing walks all of them per event.
     pub running: BTreeMap<AgentNumber, u32>,
     pub open_agents: u32,
@@ -158,6 +160,7 @@ impl RunState {
             result: None,
             error: None,
             stop_requested: false,
+            paused: false,
             running: BTreeMap::new(),
             open_agents: 0,
             epochs_without_settlement: 0,
@@ -178,6 +181,12 @@ impl RunState {
     #[must_use]
     pub fn call(&self, id: u32) -> Option<&CallRecord> {
         self.calls.get(usize::try_from(id).ok()?.checked_sub(1)?)
+    }
+
+    /// Whether a timer of the script is still to fire.
+    #[must_use]
+    pub fn has_open_timer(&self) -> bool {
+        self.calls.iter().any(|call| matches!(call, CallRecord::Timer { open: true, .. }))
     }
 
     /// Whether every accepted call of the run's life is used up (L1).
@@ -254,6 +263,7 @@ impl RunState {
             Event::TaskEnded { agent, end, usage, elapsed_ms, .. } => {
                 self.end_agent(*agent, end, usage, *elapsed_ms)?;
             }
+            Event::AgentInterrupted { agent, attempt, then } => self.interrupt_agent(*agent, *attempt, *then)?,
             Event::TimerSet { call, delay_ms } => {
                 let due_ms = at_ms.saturating_add_unsigned(*delay_ms);
                 self.add_call(*call, CallRecord::Timer { delay_ms: *delay_ms, due_ms, open: true })?;
@@ -283,7 +293,12 @@ impl RunState {
                 self.result = Some(result.clone());
                 self.stage = Stage::Returned;
             }
-            Event::StopRequested {} => self.stop_requested = true,
+            Event::Paused {} => self.paused = true,
+            Event::Resumed {} => self.paused = false,
+            Event::StopRequested {} => {
+                self.paused = false;
+                self.stop_requested = true;
+            }
             Event::RunEnded { status, error } => {
                 self.error.clone_from(error);
                 self.stage = Stage::Ended(*status);
@@ -327,6 +342,8 @@ impl RunState {
             state: AgentState::Queued,
             attempts: 0,
             losses_of_ours: 0,
+            restarts: 0,
+            interrupted: None,
             usage: Usage::default(),
             queued_at_ms: at_ms,
             started_at_ms: at_ms,
@@ -373,10 +390,20 @@ impl RunState {
         }
         agent.state = AgentState::Queued;
         agent.losses_of_ours += u32::from(ours);
+        agent.restarts += u32::from(agent.interrupted.take().is_some());
         agent.usage = agent.usage.plus(usage);
         let priority = agent.spec.priority;
         self.semaphore.enqueue(Ticket { id: u64::from(number), priority, tenant: 0 });
         self.usage = self.usage.plus(usage);
+        Ok(())
+    }
+
+    fn interrupt_agent(&mut self, number: AgentNumber, attempt: u32, then: Interruption) -> Result<(), String> {
+        let agent = self.agent_mut(number)?;
+        if !agent.runs(attempt) {
+            return Err(format!("attempt {attempt} of agent {number} does not run"));
+        }
+        agent.interrupted = Some(then);
         Ok(())
     }
 
@@ -398,6 +425,9 @@ impl RunState {
             TaskEnd::Done { .. } => Ended::Done,
             TaskEnd::Null { cause, detail, message } => {
                 Ended::Null { cause: *cause, detail: detail.clone(), message: message.clone() }
+            }
+            TaskEnd::RunStopped {} => {
+                Ended::Null { cause: Cause::Stopped, detail: None, message: crate::control::RUN_STOPPED.to_owned() }
             }
         });
         self.budget.settle(model.as_deref(), &used);

@@ -1,6 +1,6 @@
 //! View: a run as people and programs see it. Every screen and every number comes from here.
 
-use crate::agent::{Agent, AgentState, Ended};
+use crate::agent::{Agent, AgentState, Ended, Interruption};
 use crate::phase::NO_PHASE;
 use crate::state::{RunState, Stage};
 use serde_json::value::RawValue;
@@ -47,6 +47,8 @@ fn status(state: &RunState) -> RunStatus {
     match state.stage {
         Stage::Submitted => RunStatus::Queued,
         Stage::Running | Stage::Returned if state.stop_requested => RunStatus::Stopping,
+        Stage::Running if state.paused && state.running.is_empty() => RunStatus::Paused,
+        Stage::Running if state.paused => RunStatus::Pausing,
         Stage::Running | Stage::Returned => RunStatus::Running,
         Stage::Ended(status) => status,
     }
@@ -170,7 +172,7 @@ pub fn agent_views(state: &RunState, now_ms: i64) -> Vec<AgentView> {
 fn agent_view(agent: &Agent, occurrence: u32, now_ms: i64) -> AgentView {
     let (status, detail) = match &agent.state {
         AgentState::Queued => ("queued", None),
-        AgentState::Running { .. } => ("running", None),
+        AgentState::Running { .. } => (running_word(agent), None),
         AgentState::Ended(Ended::Done) => ("done", None),
         AgentState::Ended(Ended::Refused) => ("refused", None),
         AgentState::Ended(Ended::Null { cause, detail, message }) => {
@@ -190,5 +192,13 @@ fn agent_view(agent: &Agent, occurrence: u32, now_ms: i64) -> AgentView {
         attempts: agent.attempts,
         tokens: agent.usage.total(),
         elapsed_ms: if running { elapsed(agent.started_at_ms, now_ms) } else { agent.elapsed_ms },
+    }
+}
+
+fn running_word(agent: &Agent) -> &'static str {
+    match agent.interrupted {
+        None => "running",
+        Some(Interruption::Stop) => "stopping",
+        Some(Interruption::Restart) => "restarting",
     }
 }

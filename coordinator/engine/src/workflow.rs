@@ -91,7 +91,7 @@ impl Run {
         self.record(Event::WorkflowLoaded { call, digest, source, spent, cap_reached }, batch)
     }
 
-    fn refuse_workflow(&mut self, call: u32, message: String, batch: &mut Batch) -> Result<(), Refused> {
+    pub(crate) fn refuse_workflow(&mut self, call: u32, message: String, batch: &mut Batch) -> Result<(), Refused> {
         let (spent, cap_reached) = (self.state.budget.spent, self.state.cap_reached());
         self.record(Event::WorkflowRefused { call, message, spent, cap_reached }, batch)
     }
@@ -145,6 +145,12 @@ impl RunState {
         names.truncate(NAMES_LISTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("workflow('{name}'): no workflow with that name. Known: {}{more}", names.join(", "))
+    }
+
+    /// The calls that wait for a file.
+    pub(crate) fn open_workflows(&self) -> Vec<u32> {
+        let is_open = |record: &CallRecord| matches!(record, CallRecord::Workflow { open: true, .. });
+        (1u32..).zip(&self.calls).filter(|(_, record)| is_open(record)).map(|(call, _)| call).collect()
     }
 
     /// What a call still needs from outside.

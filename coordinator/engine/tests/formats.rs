@@ -1,5 +1,6 @@
 //! Stored formats: split batches, newer versions, replayed scripts that differ.
 
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod common;
 
 use common::{Driven, agent_op, spec};

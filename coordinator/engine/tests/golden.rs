@@ -1,7 +1,8 @@
-//! Golden journals: a stored journal of each record version reads as it did when it was written. Files of a version
-//! are never edited; a new version gets a new file (`SKEIN_BLESS=1` writes the one of the current version if missing).
+//! Golden journals: a stored journal of each record version reads as it did when it was written. Files are never
+//! edited; a new version, or new kinds of events, get a new file (`SKEIN_BLESS=1` writes those that are missing).
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod common;
 
 use common::{Driven, agent_op, loaded, replay, spec};
@@ -15,11 +16,16 @@ use skein_engine::{Command, Event, Record, ReuseTable, agent_views, compat, deco
 use std::fs;
 use std::path::{Path, PathBuf};
 
+type Make = fn() -> Driven;
+
+/// The stored journals and how each was made.
+const JOURNALS: [(&str, Make); 2] = [("journal-v1", eventful), ("journal-v1-control", controlled)];
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// A run in which every kind of event happens.
+/// A run in which every kind of event happens that a script and its workers cause.
 fn eventful() -> Driven {
     let limits = RunLimits { concurrency: 2, agents_max: 4 };
     let mut driven = Driven::submitted(RunSpec { limits, budget: Some(100_000), ..spec() });
@@ -67,6 +73,24 @@ fn eventful() -> Driven {
     driven
 }
 
+/// A run that people pause, resume and stop, with agents that they stop, restart and skip.
+fn controlled() -> Driven {
+    let mut driven = Driven::started(RunSpec { limits: RunLimits { concurrency: 3, agents_max: 10 }, ..spec() });
+    driven.call_many(6);
+    let mut accept = |command| driven.accept(command).expect("accepted");
+    accept(Command::StopAgent { agent: 1 });
+    accept(Command::RestartAgent { agent: 2 });
+    accept(Command::SkipAgent { agent: 5 });
+    accept(Command::Pause);
+    accept(Command::Lose { agent: 1, attempt: 1, ours: true });
+    accept(Command::Lose { agent: 2, attempt: 1, ours: true });
+    accept(Command::Resume);
+    accept(Command::StopAgent { agent: 3 });
+    accept(Command::Stop);
+    accept(Command::EndGrace);
+    driven
+}
+
 fn parent() -> Driven {
     let mut parent = Driven::started(spec());
     parent.call("reused", None);
@@ -103,19 +127,20 @@ fn picture(journal: &[(i64, Event)]) -> String {
 
 #[test]
 fn invariant_8_a_journal_of_every_version_reads_as_it_was_written() {
-    let newest = folder().join(format!("journal-v{}.msgpack", compat::RECORD_VERSION));
-    if std::env::var_os("SKEIN_BLESS").is_some() && !newest.exists() {
-        let driven = eventful();
-        fs::write(&newest, rmp_serde::to_vec(&records(&driven)).expect("encodes")).expect("writes");
-        fs::write(newest.with_extension("json"), picture(&driven.journal)).expect("writes");
-    }
-    for version in 1..=compat::RECORD_VERSION {
-        let path = folder().join(format!("journal-v{version}.msgpack"));
+    for (name, make) in JOURNALS {
+        let path = folder().join(format!("{name}.msgpack"));
+        if std::env::var_os("SKEIN_BLESS").is_some() && !path.exists() {
+            let driven = make();
+            fs::write(&path, rmp_serde::to_vec(&records(&driven)).expect("encodes")).expect("writes");
+            fs::write(path.with_extension("json"), picture(&driven.journal)).expect("writes");
+        }
         let expected = fs::read_to_string(path.with_extension("json")).expect("reads");
         let expected: Value = serde_json::from_str(&expected).expect("JSON");
         let now: Value = serde_json::from_str(&picture(&read(&path))).expect("JSON");
-        assert_still_there(&expected, &now, &format!("version {version}"));
+        assert_still_there(&expected, &now, name);
     }
+    let newest = format!("journal-v{}", compat::RECORD_VERSION);
+    assert!(JOURNALS.iter().any(|(name, _)| name.starts_with(&newest)), "no stored journal of {newest}");
 }
 
 /// Views grow by new keys only: what was there is there, with the same value.
@@ -137,28 +162,31 @@ fn assert_still_there(expected: &Value, now: &Value, place: &str) {
 }
 
 #[test]
-fn the_golden_run_has_every_kind_of_event() {
-    let driven = eventful();
-    let mut kinds: Vec<String> = driven
-        .journal
-        .iter()
+fn the_golden_runs_have_every_kind_of_event() {
+    let journals: Vec<Driven> = JOURNALS.iter().map(|(_, make)| make()).collect();
+    let events = journals.iter().flat_map(|driven| &driven.journal);
+    let mut kinds: Vec<String> = events
         .map(|(_, event)| serde_json::to_value(event).expect("encodes")["type"].as_str().expect("a type").to_owned())
         .collect();
     kinds.sort();
     kinds.dedup();
     let all = [
+        "agent_interrupted",
         "agent_queued",
         "agent_refused",
         "agent_reused",
         "attempt_ended",
         "epoch_began",
         "log_line",
+        "paused",
         "phase_entered",
+        "resumed",
         "run_ended",
         "run_started",
         "run_submitted",
         "script_returned",
         "slot_failed",
+        "stop_requested",
         "task_ended",
         "task_started",
         "timer_cleared",

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod common;
 
 use common::{Driven, agent_op, count, loaded, spec};
@@ -278,6 +279,7 @@ fn r02_a_script_that_does_not_parse_is_a_run_that_failed() {
 fn r10_the_end_is_in_the_journal_once_and_nothing_follows_it() {
     let mut driven = Driven::started(spec());
     driven.accept(Command::Stop).expect("accepted");
+    driven.accept(Command::EndGrace).expect("accepted");
     for command in [Command::Stop, Command::EndGrace, Command::Begin { epoch: 9 }] {
         assert_eq!(driven.accept(command), Err(Refused::Ended));
     }

@@ -1,5 +1,6 @@
 //! Properties: whatever happens in whatever order, the journal alone gives the same run, and no limit is broken.
 
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod common;
 
 use common::{Driven, agent_op, spec};
@@ -29,6 +30,11 @@ enum Step {
     Return,
     EndGrace,
     Stop,
+    Pause,
+    Resume,
+    StopAgent(u32),
+    RestartAgent(u32),
+    SkipAgent(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -39,7 +45,13 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (agent.clone(), attempt.clone(), any::<bool>(), any::<bool>(), 0..40u64).prop_map(
             |(agent, attempt, done, retryable, tokens)| Step::Report { agent, attempt, done, retryable, tokens }
         ),
-        4 => (agent, attempt, any::<bool>()).prop_map(|(agent, attempt, ours)| Step::Lose { agent, attempt, ours }),
+        4 => (agent.clone(), attempt, any::<bool>())
+            .prop_map(|(agent, attempt, ours)| Step::Lose { agent, attempt, ours }),
+        2 => Just(Step::Pause),
+        3 => Just(Step::Resume),
+        2 => agent.clone().prop_map(Step::StopAgent),
+        2 => agent.clone().prop_map(Step::RestartAgent),
+        2 => agent.prop_map(Step::SkipAgent),
         2 => (0..5000u64).prop_map(Step::Timer),
         2 => (1..20u32).prop_map(Step::Fire),
         2 => any::<bool>().prop_map(Step::Workflow),
@@ -105,6 +117,11 @@ fn play(driven: &mut Driven, step: &Step, calls: &mut u32) {
         Step::Return => Command::Return { result: "1".to_owned(), warnings: Vec::new() },
         Step::EndGrace => Command::EndGrace,
         Step::Stop => Command::Stop,
+        Step::Pause => Command::Pause,
+        Step::Resume => Command::Resume,
+        Step::StopAgent(agent) => Command::StopAgent { agent: *agent },
+        Step::RestartAgent(agent) => Command::RestartAgent { agent: *agent },
+        Step::SkipAgent(agent) => Command::SkipAgent { agent: *agent },
     };
     let refused_or_not = driven.accept(command);
     assert!(
@@ -143,8 +160,11 @@ proptest! {
         let mut driven = Driven::started(limited(None));
         let mut calls = 0;
         for step in &steps {
+            let held = driven.run.state().paused.then(|| driven.run.state().semaphore.next_token());
             play(&mut driven, step, &mut calls);
             let state = driven.run.state();
+            // Whoever runs while the run is held had its permit before.
+            prop_assert!(held.is_none() || !state.paused || held == Some(state.semaphore.next_token()));
             prop_assert!(state.running.len() <= CAP as usize);
             prop_assert_eq!(state.running.len(), state.semaphore.permits_in_use() as usize);
             prop_assert!(state.agents.len() <= AGENTS_MAX as usize);
@@ -160,6 +180,7 @@ proptest! {
             play(&mut driven, step, &mut calls);
         }
         let _ended_already = driven.accept(Command::Stop);
+        let _ended_already = driven.accept(Command::EndGrace);
         for agent in &driven.run.state().agents {
             let settlements = driven.journal.iter().filter(|(_, event)| match event {
                 Event::TaskEnded { agent: number, .. } => *number == agent.number,

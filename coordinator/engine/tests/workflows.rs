@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod common;
 
 use common::{Driven, agent_op, loaded, replay, spec};
@@ -177,6 +178,21 @@ fn c38_a_child_spends_and_counts_with_its_parent() {
     assert!(
         matches!(&events[0], Event::AgentRefused { message, .. } if message == "budget exhausted: 120 of 100 tokens")
     );
+}
+
+#[test]
+fn c33_a_stop_rejects_a_call_that_waits_for_its_file_and_every_later_one() {
+    let mut driven = Driven::started(spec_of_two());
+    operate(&mut driven, vec![call(1, path("a.js"), None)]);
+    let stopped = Outcome::Error { name: "Error".to_owned(), message: "run stopped".to_owned() };
+    let events = driven.accept(Command::Stop).expect("accepted");
+    assert_eq!(settled(&driven, &events), [JournalOutcome::Plain(stopped.clone())]);
+    let late = driven.accept(Command::ProvideScript { call: 1, read: Ok("text".to_owned()) });
+    assert_eq!(late, Err(Refused::NotOpen));
+    let events = operate(&mut driven, vec![call(2, name("child"), None), call(3, path("a.js"), None)]);
+    assert_eq!(settled(&driven, &events), [JournalOutcome::Plain(stopped.clone()), JournalOutcome::Plain(stopped)]);
+    assert!(events.iter().all(|event| effects(driven.run.state(), event, 0).is_empty()));
+    assert_eq!(driven.replayed().state(), driven.run.state());
 }
 
 #[test]

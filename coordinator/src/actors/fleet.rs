@@ -2,7 +2,7 @@
 //! [`Attempts`].
 
 use super::messages::{
-    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, RegisterRun, ResultsArrived, WorkerAsked,
+    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, Interrupt, RegisterRun, ResultsArrived, WorkerAsked,
 };
 use crate::attempts::Attempts;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture};
@@ -152,6 +152,14 @@ impl Handler<Forget> for Fleet {
     }
 }
 
+impl Handler<Interrupt> for Fleet {
+    type Result = Option<Command>;
+
+    fn handle(&mut self, message: Interrupt, _: &mut Context<Fleet>) -> Option<Command> {
+        self.attempts.interrupt(&message.attempt)
+    }
+}
+
 impl Handler<WorkerAsked> for Fleet {
     type Result = ();
 
@@ -174,6 +182,7 @@ impl Handler<ResultsArrived> for Fleet {
             match self.accept_report(&delivery) {
                 Some(report) => by_run.entry(report.attempt.run.clone()).or_default().push(Incoming {
                     delivery: Some(delivery.delivery),
+                    answer: None,
                     command: Command::Report {
                         agent: report.attempt.agent,
                         attempt: report.attempt.attempt,

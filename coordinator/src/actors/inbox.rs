@@ -1,6 +1,7 @@
 //! Inbox: what waits for the loop of a run.
 
 use super::messages::Incoming;
+use skein_engine::Command;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -35,6 +36,13 @@ impl Inbox {
     pub async fn halted(&self) {
         while !self.0.halted.get() {
             self.0.halt.notified().await;
+        }
+    }
+
+    /// Waits until somebody wants the run to end. For a loop that is busy and takes nothing meanwhile.
+    pub async fn has_stop(&self) {
+        while !self.0.items.borrow().iter().any(|item| item.command == Command::Stop) {
+            self.0.changed.notified().await;
         }
     }
 

@@ -6,7 +6,8 @@ use skein_common::RunId;
 use skein_common::ports::{ControlRequest, ResultDelivery};
 use skein_common::view::RunView;
 use skein_common::wire::AttemptRef;
-use skein_engine::Command;
+use skein_engine::{Command, Refused};
+use tokio::sync::oneshot;
 
 /// How the life of a run in this process ended.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub enum RunEnd {
 #[rtype(result = "RunEnd")]
 pub(crate) struct RunToItsEnd {
     pub run: RunId,
+    /// A person wants it to go on: a pause that its journal has is over.
+    pub lifts_pause: bool,
 }
 
 /// Leaves every run as its journal says. Sent by: the process, at its end. Answered when all Run actors are gone.
@@ -63,12 +66,36 @@ pub(crate) struct Incoming {
     pub command: Command,
     /// To be marked done once the journal has what follows from it.
     pub delivery: Option<u64>,
+    /// Who waits for what became of it.
+    pub answer: Option<oneshot::Sender<Result<(), ControlError>>>,
 }
 
 impl From<Command> for Incoming {
     fn from(command: Command) -> Incoming {
-        Incoming { command, delivery: None }
+        Incoming { command, delivery: None, answer: None }
     }
+}
+
+/// A person does something to a run or one of its agents. Sent by: the API. Answered when the journal has it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ControlError>")]
+pub(crate) struct ControlRun {
+    pub run: RunId,
+    pub command: Command,
+}
+
+/// Why a run did not do what a person asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// Another process owns it, or nobody does.
+    #[error("run {0} is not executed by this process")]
+    NotHere(RunId),
+    #[error(transparent)]
+    Refused(Refused),
+    /// Its incarnation ended before it had answered.
+    #[error("the run is being taken up again or has just ended: look at it, then try again")]
+    Unanswered,
 }
 
 /// Leave the run as its journal says. Sent by: Root.
@@ -98,6 +125,13 @@ pub(crate) struct ForgetRun {
 #[rtype(result = "()")]
 pub(crate) struct Expect {
     pub attempts: Vec<ExpectedAttempt>,
+}
+
+/// A person ends this attempt. Sent by: Run. Answered with what the run has to be told at once, when no worker has it.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Command>")]
+pub(crate) struct Interrupt {
+    pub attempt: AttemptRef,
 }
 
 /// An attempt and the pool whose workers may claim it.

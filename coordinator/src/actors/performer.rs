@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
-use super::messages::{Expect, ExpectedAttempt, Forget, Publish};
+use super::messages::{Expect, ExpectedAttempt, Forget, Interrupt, Publish};
 use super::timers::Timers;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
@@ -39,6 +39,8 @@ pub(super) struct RunPerformer {
     /// Something changed since the last view.
     pub view_is_due: bool,
     pub timers: Timers,
+    /// When a script that returned or was stopped has had its grace.
+    pub grace_ends: Option<Instant>,
     /// An agent of this run ended under this incarnation.
     pub got_further: bool,
     /// The run as it ended.
@@ -60,16 +62,31 @@ impl Performer for RunPerformer {
             match effect {
                 Effect::Dispatch { .. } => {}
                 Effect::Cancel { agent, attempt } => self.cancel(agent, attempt).await,
+                Effect::Interrupt { agent, attempt } => self.interrupt(agent, attempt).await,
                 Effect::StartTimer { call, due_ms } => {
                     // Both are journal time, which does not jump with the machine's clock.
                     let wait_ms = due_ms.saturating_sub(journalled.at_ms);
                     self.timers.start(u64::try_from(wait_ms).unwrap_or(0), Command::Fire { call });
                 }
                 Effect::LoadWorkflow { call, path } => self.load_workflow(state, call, path).await,
-                Effect::StartGrace => self.timers.start(self.grace_ms, Command::EndGrace),
+                Effect::StartGrace => {
+                    self.timers.start(self.grace_ms, Command::EndGrace);
+                    self.grace_ends = Some(Instant::now() + Duration::from_millis(self.grace_ms));
+                }
                 Effect::Announce => self.announce(state).await,
             }
         }
+    }
+
+    async fn script_is_overdue(&self) {
+        let ends = match self.grace_ends {
+            Some(ends) => ends,
+            None => {
+                self.inbox.has_stop().await;
+                Instant::now() + Duration::from_millis(self.grace_ms)
+            }
+        };
+        tokio::time::sleep_until(ends.into()).await;
     }
 }
 
@@ -178,9 +195,23 @@ impl RunPerformer {
         }
     }
 
+    /// Its permit comes back when its end is known, so it stays expected.
+    async fn interrupt(&self, agent: AgentNumber, attempt: AttemptNumber) {
+        let attempt = self.attempt(agent, attempt);
+        match self.fleet.send(Interrupt { attempt: attempt.clone() }).await {
+            Ok(Some(over)) => self.inbox.push(over),
+            Ok(None) => self.broadcast_cancel(attempt).await,
+            Err(_) => tracing::error!(run_id = %self.run, "fleet is gone"),
+        }
+    }
+
     async fn cancel(&self, agent: AgentNumber, attempt: AttemptNumber) {
         let attempt = self.attempt(agent, attempt);
         self.forget(vec![attempt.clone()]).await;
+        self.broadcast_cancel(attempt).await;
+    }
+
+    async fn broadcast_cancel(&self, attempt: AttemptRef) {
         let cancel = Cancel { run: self.run.clone(), epoch: self.epoch, attempt: Some(attempt) };
         match encode(&cancel) {
             Ok(message) => {

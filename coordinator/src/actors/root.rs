@@ -2,10 +2,14 @@
 
 use super::feed::Feed;
 use super::fleet::Fleet;
-use super::messages::{ForgetRun, Halt, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown};
+use super::messages::{
+    ControlError, ControlRun, Deliver, ForgetRun, Halt, Incoming, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown,
+};
 use super::run::{Run, RunParts};
 use crate::driver::DriverContext;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture, WrapFuture,
+};
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Lease, LeaseError};
@@ -30,6 +34,15 @@ struct Live {
     waiting: Vec<oneshot::Sender<RunEnd>>,
 }
 
+/// What the factory makes an incarnation from.
+struct NewIncarnation {
+    run: RunId,
+    incarnation: u64,
+    failures: u32,
+    lease: Lease,
+    lifts_pause: bool,
+}
+
 /// The first actor: everything else is started by it and ends with it.
 pub(crate) struct Root {
     context: DriverContext,
@@ -52,19 +65,14 @@ impl Root {
     }
 
     /// The factory: every incarnation of a run is made here.
-    fn spawn_run(
-        &mut self,
-        run: RunId,
-        incarnation: u64,
-        failures: u32,
-        lease: Lease,
-        ctx: &mut Context<Root>,
-    ) -> Addr<Run> {
+    fn spawn_run(&mut self, new: NewIncarnation, ctx: &mut Context<Root>) -> Addr<Run> {
+        let NewIncarnation { run, incarnation, failures, lease, lifts_pause } = new;
         let replaces_lost_hosts = failures + 1 < FAILURES_MAX;
         let parts = RunParts {
             run,
             incarnation,
             lease,
+            lifts_pause,
             context: DriverContext { replaces_lost_hosts, ..self.context.clone() },
             grace_ms: self.settings.grace_ms,
             root: ctx.address(),
@@ -74,9 +82,11 @@ impl Root {
         Run::new(parts).start()
     }
 
-    fn adopt(&mut self, run: RunId, lease: Lease, ctx: &mut Context<Root>) -> oneshot::Receiver<RunEnd> {
+    fn adopt(&mut self, asked: RunToItsEnd, lease: Lease, ctx: &mut Context<Root>) -> oneshot::Receiver<RunEnd> {
         let (sender, receiver) = oneshot::channel();
-        let address = self.spawn_run(run.clone(), 1, 0, lease.clone(), ctx);
+        let RunToItsEnd { run, lifts_pause } = asked;
+        let first = NewIncarnation { run: run.clone(), incarnation: 1, failures: 0, lease: lease.clone(), lifts_pause };
+        let address = self.spawn_run(first, ctx);
         self.runs.insert(run, Live { incarnation: 1, failures: 0, lease, address, waiting: vec![sender] });
         receiver
     }
@@ -100,7 +110,14 @@ impl Root {
             Ok(lease) if root.closing => root.close_run(&run, &lease, end, ctx),
             Ok(lease) => {
                 let next = incarnation + 1;
-                let address = root.spawn_run(run.clone(), next, failures, lease.clone(), ctx);
+                let new = NewIncarnation {
+                    run: run.clone(),
+                    incarnation: next,
+                    failures,
+                    lease: lease.clone(),
+                    lifts_pause: false,
+                };
+                let address = root.spawn_run(new, ctx);
                 if let Some(live) = root.runs.get_mut(&run) {
                     (live.incarnation, live.failures, live.lease, live.address) = (next, failures, lease, address);
                 }
@@ -148,16 +165,16 @@ impl Actor for Root {
 impl Handler<RunToItsEnd> for Root {
     type Result = ResponseActFuture<Root, RunEnd>;
 
-    fn handle(&mut self, RunToItsEnd { run }: RunToItsEnd, _: &mut Context<Root>) -> Self::Result {
-        if let Some(live) = self.runs.get_mut(&run) {
+    fn handle(&mut self, asked: RunToItsEnd, _: &mut Context<Root>) -> Self::Result {
+        if let Some(live) = self.runs.get_mut(&asked.run) {
             let (sender, receiver) = oneshot::channel();
             live.waiting.push(sender);
             return Box::pin(end_of(receiver).into_actor(self));
         }
-        let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), run.to_string());
+        let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), asked.run.to_string());
         let acquired = async move { leases.acquire(&name, &owner).await };
         let adopted = acquired.into_actor(self).map(move |lease, root, ctx| match lease {
-            Ok(lease) => Ok(root.adopt(run, lease, ctx)),
+            Ok(lease) => Ok(root.adopt(asked, lease, ctx)),
             Err(error) => Err(RunEnd::Interrupted { reason: error.to_string() }),
         });
         Box::pin(adopted.then(|adopted, root, _| {
@@ -169,6 +186,22 @@ impl Handler<RunToItsEnd> for Root {
             }
             .into_actor(root)
         }))
+    }
+}
+
+impl Handler<ControlRun> for Root {
+    type Result = ResponseFuture<Result<(), ControlError>>;
+
+    fn handle(&mut self, ControlRun { run, command }: ControlRun, _: &mut Context<Root>) -> Self::Result {
+        let Some(address) = self.runs.get(&run).map(|live| live.address.clone()) else {
+            return Box::pin(std::future::ready(Err(ControlError::NotHere(run))));
+        };
+        let (sender, receiver) = oneshot::channel();
+        let items = vec![Incoming { command, delivery: None, answer: Some(sender) }];
+        Box::pin(async move {
+            address.send(Deliver { items }).await.map_err(|_| ControlError::Unanswered)?;
+            receiver.await.unwrap_or(Err(ControlError::Unanswered))
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
-use super::messages::{Deliver, Halt, Incoming, RegisterRun, RunDied, RunEnd, RunFinished};
+use super::messages::{ControlError, Deliver, Halt, Incoming, RegisterRun, RunDied, RunEnd, RunFinished};
 use super::performer::{RunPerformer, VIEW_INTERVAL};
 use super::root::Root;
 use super::timers::Timers;
@@ -29,6 +29,8 @@ pub(super) struct RunParts {
     pub lease: Lease,
     pub context: DriverContext,
     pub grace_ms: u64,
+    /// A person wants the run to go on, paused or not.
+    pub lifts_pause: bool,
     pub root: Addr<Root>,
     pub fleet: Addr<Fleet>,
     pub feed: Addr<Feed>,
@@ -84,6 +86,7 @@ impl Run {
             inbox: self.inbox.clone(),
             grace_ms: self.parts.grace_ms,
             timers: Timers::default(),
+            grace_ends: None,
             got_further: false,
             last_view: None,
             view_is_due: false,
@@ -104,6 +107,10 @@ impl Actor for Run {
         };
         let (fleet, inbox, mut performer) = (self.parts.fleet.clone(), self.inbox.clone(), self.performer());
         let (context, run) = (self.parts.context.clone(), self.parts.run.clone());
+        if self.parts.lifts_pause {
+            // Refused, and nothing else, by a run that is not paused.
+            inbox.push(Command::Resume);
+        }
         let life = async move {
             let alive = fleet.send(register).await.unwrap_or_default();
             let results = context.ports.results.clone();
@@ -192,9 +199,15 @@ async fn live(
         }
         let items = if driver.is_busy() { inbox.take_now() } else { next_items(&driver, inbox, performer).await };
         let (deliveries, reported) = deliveries_of(&run, &items);
-        let mut commands: Vec<Command> = items.into_iter().map(|item| item.command).collect();
+        let (mut commands, askers): (Vec<Command>, Vec<_>) =
+            items.into_iter().map(|item| (item.command, item.answer)).unzip();
         commands.extend(performer.timers.take_due());
-        driver.step(commands, performer).await?;
+        let refusals = driver.step(commands, performer).await?;
+        for (asker, refusal) in askers.into_iter().zip(refusals) {
+            if let Some(asker) = asker {
+                let _nobody_waits = asker.send(refusal.map_or(Ok(()), |refused| Err(ControlError::Refused(refused))));
+            }
+        }
         for delivery in deliveries {
             let _delivered_again_and_refused = results.done(delivery).await;
         }
@@ -220,7 +233,7 @@ fn deliveries_of(run: &RunId, items: &[Incoming]) -> (Vec<u64>, Vec<AttemptRef>)
     items
         .iter()
         .filter_map(|item| match item {
-            Incoming { delivery: Some(delivery), command: Command::Report { agent, attempt, .. } } => {
+            Incoming { delivery: Some(delivery), command: Command::Report { agent, attempt, .. }, .. } => {
                 Some((*delivery, AttemptRef { run: run.clone(), agent: *agent, attempt: *attempt }))
             }
             _ => None,

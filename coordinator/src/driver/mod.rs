@@ -51,6 +51,12 @@ pub enum DriverError {
 pub trait Performer {
     /// Carries these out, in order. `events` are the journalled events they come from, for watchers.
     async fn perform(&mut self, state: &RunState, journalled: &Journalled, effects: Vec<Effect>);
+
+    /// Waits until a script that does not come to rest has to end all the same: the run is to be stopped, and the
+    /// script has had its grace. For ever, unless somebody wants that.
+    async fn script_is_overdue(&self) {
+        std::future::pending().await
+    }
 }
 
 /// A batch that is in the journal.

@@ -153,7 +153,9 @@ impl Driver {
         let Some(mut host) = self.host.take() else { return Ok(Ok(())) };
         let mut cursor = Cursor::default();
         let mut new_ops: Vec<Op> = Vec::new();
-        let mut end = self.await_turn(host.start(start), performer).await?;
+        let Some(mut end) = self.await_turn(host.start(start), performer).await? else {
+            return self.stop_without_script().map(Ok);
+        };
         let mut chunks = replay.settlements.chunks(REPLAY_CHUNK);
         loop {
             let is_waiting = matches!(end, TurnEnd::Waiting { .. });
@@ -166,7 +168,10 @@ impl Driver {
             for (now_ms, settlement) in chunk {
                 items.push(self.resolve(*now_ms, settlement.clone()).await?);
             }
-            end = self.await_turn(host.settle(items), performer).await?;
+            let Some(next) = self.await_turn(host.settle(items), performer).await? else {
+                return self.stop_without_script().map(Ok);
+            };
+            end = next;
         }
         let is_complete = cursor.check_complete(self.run.state());
         match (&end, is_complete) {
@@ -181,6 +186,7 @@ impl Driver {
         }
         host.set_turn_ms(self.context.host_limits.turn_ms);
         self.host = Some(host);
+        self.unsettled = replay.held_back;
         self.take_turn(with_ops(end, new_ops))?;
         Ok(Ok(()))
     }
@@ -190,17 +196,27 @@ impl Driver {
 struct Replay {
     started_at_ms: Option<i64>,
     settlements: Vec<(i64, JournalSettlement)>,
+    /// What the script must not be told yet: the run is paused.
+    held_back: Vec<(i64, JournalSettlement)>,
 }
 
 impl Replay {
     fn of(driver: &Driver, events: &[RunRecord]) -> Replay {
-        let mut replay = Replay { started_at_ms: None, settlements: Vec::new() };
+        let mut replay = Replay { started_at_ms: None, settlements: Vec::new(), held_back: Vec::new() };
+        let mut paused = false;
         for RunRecord { at_ms, event } in events {
-            if matches!(event, Event::RunStarted { .. }) {
-                replay.started_at_ms = Some(*at_ms);
+            match event {
+                Event::RunStarted { .. } => replay.started_at_ms = Some(*at_ms),
+                Event::Paused {} => paused = true,
+                Event::Resumed {} | Event::StopRequested {} => {
+                    paused = false;
+                    replay.settlements.append(&mut replay.held_back);
+                }
+                _ => {}
             }
             if let Some(settlement) = settlement(driver.run.state(), event) {
-                replay.settlements.push((*at_ms, settlement));
+                let told = if paused { &mut replay.held_back } else { &mut replay.settlements };
+                told.push((*at_ms, settlement));
             }
         }
         replay

@@ -18,17 +18,21 @@ const PENDING_EVENTS_MAX: usize = 4096;
 const TURN_BEFORE_APPEND: Duration = Duration::from_millis(5);
 
 impl Driver {
-    /// Takes commands through the whole loop; gives back how many of them changed nothing.
+    /// Takes commands through the whole loop; gives back, for each, why it changed nothing if it did not.
     ///
     /// # Errors
     /// The journal or the host failed: this driver is of no more use.
-    pub async fn step(&mut self, commands: Vec<Command>, performer: &mut dyn Performer) -> Result<usize, DriverError> {
-        let mut refused = 0;
+    pub async fn step(
+        &mut self,
+        commands: Vec<Command>,
+        performer: &mut dyn Performer,
+    ) -> Result<Vec<Option<Refused>>, DriverError> {
+        let mut answers = Vec::with_capacity(commands.len());
         for command in commands {
-            refused += usize::from(self.accept(command)?.is_some());
+            answers.push(self.accept(command)?);
         }
         self.pump(performer).await?;
-        Ok(refused)
+        Ok(answers)
     }
 
     /// Decides on one command; a refusal is an answer, a contradiction is the end of this driver.
@@ -69,22 +73,26 @@ impl Driver {
     /// Whether the script still has to be told something: another step follows at once.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.unsettled.is_empty()
+        !self.unsettled.is_empty() && self.may_settle()
     }
 
     /// Settles and decides until the script is at rest, or had many turns; then appends and performs.
     pub(super) async fn pump(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
         let mut turns = 0;
-        while !self.unsettled.is_empty() && self.script_listens() && turns < TURNS_PER_STEP {
+        while self.is_busy() && turns < TURNS_PER_STEP {
             turns += 1;
             if self.pending.len() > PENDING_EVENTS_MAX {
                 self.commit(performer).await?;
             }
             let items = self.take_settlements().await?;
             let Some(mut host) = self.host.take() else { break };
-            let end = self.await_turn(host.settle(items), performer).await?;
-            self.host = Some(host);
-            self.take_turn(end)?;
+            match self.await_turn(host.settle(items), performer).await? {
+                Some(end) => {
+                    self.host = Some(host);
+                    self.take_turn(end)?;
+                }
+                None => self.stop_without_script()?,
+            }
         }
         if !self.script_listens() {
             self.unsettled.clear();
@@ -92,20 +100,36 @@ impl Driver {
         self.commit(performer).await
     }
 
-    /// Waits for a turn of the script; when it is a long one, what is pending does not wait with it.
+    /// Waits for a turn of the script; when it is a long one, what is pending does not wait with it. `None` when the run
+    /// is to be stopped and the script does not come to rest.
     pub(super) async fn await_turn(
         &mut self,
         turn: impl Future<Output = TurnEnd>,
         performer: &mut dyn Performer,
-    ) -> Result<TurnEnd, DriverError> {
+    ) -> Result<Option<TurnEnd>, DriverError> {
         let mut turn = std::pin::pin!(turn);
         match tokio::time::timeout(TURN_BEFORE_APPEND, &mut turn).await {
-            Ok(end) => Ok(end),
+            Ok(end) => Ok(Some(end)),
             Err(_slow) => {
                 self.commit(performer).await?;
-                Ok(turn.await)
+                Ok(tokio::select! {
+                    end = turn => Some(end),
+                    () = performer.script_is_overdue() => None,
+                })
             }
         }
+    }
+
+    /// The script went with its host, in the middle of a turn; whatever else it would have done never happened (C33).
+    pub(super) fn stop_without_script(&mut self) -> Result<(), DriverError> {
+        self.accept(Command::Stop)?;
+        self.accept(Command::EndGrace)?;
+        Ok(())
+    }
+
+    /// Settlements behind an open pause are kept back (R8).
+    fn may_settle(&self) -> bool {
+        self.script_listens() && !self.run.state().paused
     }
 
     fn script_listens(&self) -> bool {
@@ -115,7 +139,14 @@ impl Driver {
     /// What a turn of the script asks of the engine.
     pub(super) fn take_turn(&mut self, end: TurnEnd) -> Result<(), DriverError> {
         match end {
-            TurnEnd::Waiting { ops, .. } => self.operate(ops),
+            TurnEnd::Waiting { ops, .. } => {
+                self.operate(ops)?;
+                // A stopped script that waits for nothing more has had its say.
+                if self.run.state().stop_requested && self.unsettled.is_empty() && !self.run.state().has_open_timer() {
+                    self.accept(Command::EndGrace)?;
+                }
+                Ok(())
+            }
             TurnEnd::Done { ops, result, warnings } => {
                 self.host = None;
                 self.operate(ops)?;

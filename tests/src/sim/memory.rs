@@ -250,6 +250,10 @@ impl Directory for Absent {
         Ok(())
     }
 
+    async fn insert(&self, _: &str, _: &str, _: Bytes) -> Result<Option<Bytes>, DirectoryError> {
+        Ok(None)
+    }
+
     async fn get(&self, _: &str, _: &str) -> Result<Option<Bytes>, DirectoryError> {
         Ok(None)
     }

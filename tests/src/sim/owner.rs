@@ -201,6 +201,10 @@ impl Performer for SimPerformer {
                     let run = world.run.clone();
                     world.cancel(AttemptRef { run, agent, attempt });
                 }
+                Effect::Interrupt { agent, attempt } => {
+                    let run = world.run.clone();
+                    world.interrupt(AttemptRef { run, agent, attempt });
+                }
                 Effect::StartTimer { call, due_ms } => {
                     let wait_ms = u64::try_from(due_ms.saturating_sub(journalled.at_ms)).unwrap_or(0);
                     world.after(wait_ms, Happening::Due { incarnation, command: Command::Fire { call } });

@@ -158,7 +158,14 @@ impl Watch {
             Effect::LoadWorkflow { call, .. } => {
                 self.state().is_some_and(|state| matches!(state.call(*call), Some(CallRecord::Workflow { .. })))
             }
-            Effect::StartGrace => matches!(stage, Some(Stage::Returned | Stage::Ended(_))),
+            Effect::StartGrace => {
+                let stopped = self.state().is_some_and(|state| state.stop_requested);
+                stopped || matches!(stage, Some(Stage::Returned | Stage::Ended(_)))
+            }
+            Effect::Interrupt { agent, attempt } => {
+                let agent = self.state().and_then(|state| state.agent(*agent));
+                agent.is_some_and(|agent| agent.interrupted.is_some() && agent.runs(*attempt))
+            }
             Effect::Announce => matches!(stage, Some(Stage::Ended(_))),
         };
         if !caused {

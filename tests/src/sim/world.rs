@@ -10,7 +10,8 @@ use skein_common::agent::{Cause, Usage};
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Ports, Target};
 use skein_common::wire::{
-    AttemptEnd, AttemptRef, AttemptReport, Claim, ClaimAnswer, Heartbeat, RunningAttempt, decode, encode,
+    AttemptEnd, AttemptRef, AttemptReport, Claim, ClaimAnswer, Heartbeat, HeartbeatAnswer, RunningAttempt, decode,
+    encode,
 };
 use skein_common::{AttemptToken, Payload, RunId, WorkerId};
 use skein_coordinator::Clock;
@@ -55,6 +56,10 @@ pub(super) enum Happening {
     },
     Finish {
         number: u64,
+    },
+    /// A worker hears that a person ends this attempt.
+    Interrupt {
+        attempt: AttemptRef,
     },
     Cancel {
         attempt: AttemptRef,
@@ -214,6 +219,7 @@ impl World {
             Happening::Claim { worker, attempt } => self.claim(worker, attempt),
             Happening::Finish { number } => self.finish(number),
             Happening::Cancel { attempt } => self.executions.retain(|_, known| known.attempt != attempt),
+            Happening::Interrupt { attempt } => self.end_and_report(&attempt),
             Happening::Consume => self.consume(),
             Happening::Beat => self.beat(),
             Happening::Look => self.look(),
@@ -289,6 +295,10 @@ impl World {
             return;
         }
         let Some(end) = self.end_of(&execution) else { return };
+        self.report(number, execution, end);
+    }
+
+    fn report(&mut self, number: u64, execution: Execution, end: AttemptEnd) {
         let report = AttemptReport {
             attempt: execution.attempt,
             token: execution.token,
@@ -352,8 +362,9 @@ impl World {
                 own.map(|known| RunningAttempt { attempt: known.attempt.clone(), token: known.token }).collect();
             let beat = Heartbeat { worker: worker_id(worker), attempts };
             let now = self.now();
-            let gone = self.attempts.heartbeat(&beat, now).gone;
+            let HeartbeatAnswer { gone, interrupted, .. } = self.attempts.heartbeat(&beat, now);
             self.executions.retain(|_, known| known.worker != worker || known.silent || !gone.contains(&known.attempt));
+            interrupted.iter().for_each(|attempt| self.end_and_report(attempt));
         }
         self.after(HEARTBEAT_MS, Happening::Beat);
     }
@@ -376,6 +387,23 @@ impl World {
         }
         if !(self.is_rough && self.random.happens(200)) {
             self.soon(50, Happening::Cancel { attempt });
+        }
+    }
+
+    /// A person ends an attempt; the message may be lost, and then the next heartbeat repeats it.
+    pub fn interrupt(&mut self, attempt: AttemptRef) {
+        match self.attempts.interrupt(&attempt) {
+            Some(command) => self.inbox.push(Item { delivery: None, command }),
+            None if self.is_rough && self.random.happens(200) => {}
+            None => self.soon(50, Happening::Interrupt { attempt }),
+        }
+    }
+
+    fn end_and_report(&mut self, attempt: &AttemptRef) {
+        let is_meant = |known: &Execution| known.attempt == *attempt && !known.silent;
+        let number = self.executions.iter().find(|(_, known)| is_meant(known)).map(|(number, _)| *number);
+        if let Some((number, execution)) = number.and_then(|number| self.executions.remove_entry(&number)) {
+            self.report(number, execution, AttemptEnd::Cancelled);
         }
     }
 }

@@ -4,10 +4,12 @@ mod attempts_lock;
 mod client;
 mod descendants;
 mod keeper;
+mod lineage;
 mod protocol;
 mod session;
 mod sweep;
 
 pub(crate) use client::{Keeper, KeeperError, KeptChild, Pipes, ProgramStart};
 pub use keeper::keeper_main;
+pub use lineage::descends_from_attempt;
 pub(crate) use protocol::{Exit, Mark};

@@ -50,6 +50,7 @@ pub fn agree(request: &WorkerRequest, deadline_ms: u64) -> OwnerAnswer {
         WorkerRequest::Heartbeat(heartbeat) => OwnerAnswer::Heartbeat(HeartbeatAnswer {
             extended: heartbeat.attempts.iter().map(|running| running.attempt.clone()).collect(),
             gone: Vec::new(),
+            ..HeartbeatAnswer::default()
         }),
     }
 }
@@ -310,6 +311,9 @@ impl Feed for Nothing {
 #[async_trait]
 impl Directory for Nothing {
     async fn put(&self, _: &str, _: &str, _: Bytes) -> Result<(), DirectoryError> {
+        unreachable!()
+    }
+    async fn insert(&self, _: &str, _: &str, _: Bytes) -> Result<Option<Bytes>, DirectoryError> {
         unreachable!()
     }
     async fn get(&self, _: &str, _: &str) -> Result<Option<Bytes>, DirectoryError> {

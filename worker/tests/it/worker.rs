@@ -197,7 +197,7 @@ async fn heartbeats_name_every_attempt_with_its_token_and_obey_the_answer() {
         WorkerRequest::Heartbeat(heartbeat) => {
             let (gone, extended): (Vec<_>, Vec<_>) =
                 heartbeat.attempts.iter().map(|running| running.attempt.clone()).partition(|it| it.agent == 1);
-            Some(OwnerAnswer::Heartbeat(HeartbeatAnswer { extended, gone }))
+            Some(OwnerAnswer::Heartbeat(HeartbeatAnswer { extended, gone, ..HeartbeatAnswer::default() }))
         }
     });
     let world = World::new(owner);

@@ -13,6 +13,36 @@ pub async fn put_replaces_and_get_gives_the_newest(world: &dyn World) -> Checked
     Ok(())
 }
 
+pub async fn insert_stores_only_where_nothing_is(world: &dyn World) -> Checked {
+    let (one, other) = (world.process().await?.directory, world.process().await?.directory);
+    assert_eq!(one.insert("keys", "a", Bytes::from_static(b"first")).await?, None);
+    assert_eq!(other.insert("keys", "a", Bytes::from_static(b"second")).await?, Some(Bytes::from_static(b"first")));
+    assert_eq!(one.get("keys", "a").await?, Some(Bytes::from_static(b"first")));
+    other.remove("keys", "a").await?;
+    assert_eq!(one.insert("keys", "a", Bytes::from_static(b"third")).await?, None);
+    Ok(())
+}
+
+pub async fn of_many_that_insert_at_once_one_stores(world: &dyn World) -> Checked {
+    let mut inserting = tokio::task::JoinSet::new();
+    for value in 0..8 {
+        let directory = world.process().await?.directory;
+        inserting.spawn(async move { directory.insert("keys", "a", Bytes::from(vec![value])).await });
+    }
+    let mut stored = 0;
+    let mut answers = Vec::new();
+    for answer in inserting.join_all().await {
+        match answer? {
+            None => stored += 1,
+            Some(there) => answers.push(there),
+        }
+    }
+    let there = world.process().await?.directory.get("keys", "a").await?;
+    assert_eq!(stored, 1);
+    assert!(answers.iter().all(|answer| Some(answer) == there.as_ref()), "{answers:?}");
+    Ok(())
+}
+
 pub async fn list_gives_all_of_a_table_in_key_order(world: &dyn World) -> Checked {
     let directory = world.process().await?.directory;
     for key in ["b", "a", "c"] {

@@ -81,6 +81,8 @@ macro_rules! conformance_suite {
                 remove_run_removes_all_blobs_of_the_run_and_of_no_other
             }
             directory {
+                insert_stores_only_where_nothing_is
+                of_many_that_insert_at_once_one_stores
                 put_replaces_and_get_gives_the_newest
                 list_gives_all_of_a_table_in_key_order
                 what_nobody_put_is_empty

@@ -38,6 +38,20 @@ impl Directory for SqliteDirectory {
         Ok(())
     }
 
+    async fn insert(&self, table: &str, key: &str, value: Bytes) -> Result<Option<Bytes>, DirectoryError> {
+        let (table, key) = (table.to_owned(), key.to_owned());
+        let there = self.writer.write(move |connection| {
+            let mut insert = connection
+                .prepare_cached("INSERT INTO directory(tbl, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+            if insert.execute(params![table, key, &value[..]])? > 0 {
+                return Ok(None);
+            }
+            let mut select = connection.prepare_cached("SELECT value FROM directory WHERE tbl = ?1 AND key = ?2")?;
+            select.query_row([&table, &key], |row| row.get::<_, Vec<u8>>(0)).optional()
+        });
+        Ok(there.await.map_err(unavailable)?.map(Bytes::from))
+    }
+
     async fn get(&self, table: &str, key: &str) -> Result<Option<Bytes>, DirectoryError> {
         let (table, key) = (table.to_owned(), key.to_owned());
         let read = self.readers.read(move |connection| {

@@ -4,6 +4,7 @@
 //! results, control and feed stay inside one process, because a run and its workers do.
 
 mod blobs;
+mod changes;
 mod control;
 mod database;
 mod directory;
@@ -23,6 +24,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use changes::Changes;
+pub use file_system::network_file_system;
 pub use open_error::OpenError;
 #[cfg(test)]
 pub(crate) use store::Settings;

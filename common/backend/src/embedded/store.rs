@@ -1,6 +1,7 @@
 //! A store: one directory with the database, the locks of the runs, and the ports over them.
 
 use super::blobs::SqliteBlobs;
+use super::changes::Changes;
 use super::control::LocalControl;
 use super::database;
 use super::directory::SqliteDirectory;
@@ -13,6 +14,7 @@ use super::readers::Readers;
 use super::results::LocalResults;
 use super::tasks::LocalTasks;
 use super::writer::Writer;
+use skein_common::RunId;
 use skein_common::ports::Ports;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -91,6 +93,25 @@ impl Store {
     #[must_use]
     pub fn runs_dir(&self) -> PathBuf {
         self.runs_dir.clone()
+    }
+
+    /// Notices of what any process does to this store from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes::of(self.runs_dir.parent().unwrap_or(&self.runs_dir))
+    }
+
+    /// Removes what a run left in the folder of locks and sockets. Its lease file goes when the lease is released.
+    pub fn remove_files(&self, run: &RunId) -> io::Result<()> {
+        for entry in fs::read_dir(&self.runs_dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let of_run = name.to_str().and_then(|name| name.strip_prefix(run.as_str())?.strip_prefix('.'));
+            if of_run.is_some_and(|rest| rest != "lock") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn over(dir: &Path, writer: Writer) -> Store {

@@ -62,6 +62,11 @@ impl Directory for FaultyDirectory {
         self.inner.put(table, key, value).await
     }
 
+    async fn insert(&self, table: &str, key: &str, value: Bytes) -> Result<Option<Bytes>, DirectoryError> {
+        self.is_there().await?;
+        self.inner.insert(table, key, value).await
+    }
+
     async fn get(&self, table: &str, key: &str) -> Result<Option<Bytes>, DirectoryError> {
         self.is_there().await?;
         self.inner.get(table, key).await

@@ -1,5 +1,4 @@
 //! What the engine's tests share: a run that can be driven by hand, and its journal.
-#![expect(dead_code, reason = "each test file uses its own part")]
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use skein_common::Payload;

@@ -1,0 +1,14 @@
+//! `skein serve`: executes the runs of a store until it is told to end.
+
+use crate::args::{Global, ServeArgs};
+use crate::exit::Code;
+use crate::session::Session;
+
+/// Serves.
+///
+/// # Errors
+/// Another `skein serve` has the store, or it cannot be opened.
+pub async fn serve(global: &Global, _: ServeArgs) -> anyhow::Result<Code> {
+    let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
+    session.serve().await
+}

@@ -1,0 +1,138 @@
+//! Settings of this process, in layers: defaults, the system's file, the user's, the project's, `SKEIN_*`, flags.
+//!
+//! [`keys`] says what can be set and from where, [`layers`] reads it, [`trust`] keeps which projects may name programs.
+
+mod keys;
+mod layers;
+mod paths;
+pub mod trust;
+
+pub use keys::{KEYS, Key};
+pub use layers::{Origin, Problem, project_items_that_need_trust};
+pub use paths::{config_files, home_dir, state_dir};
+
+use skein_common::agent::RunnerKind;
+use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::run::{BudgetUnit, RunLimits};
+use skein_script::HostLimits;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+/// What the parts of one process are set to, and who said so.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub worker: WorkerSettings,
+    pub served: Served,
+    pub coordinator: CoordinatorSettings,
+    pub host_limits: HostLimits,
+    pub runs: RunDefaults,
+    pub retention: RetentionSettings,
+    store: Option<PathBuf>,
+    log: Option<String>,
+    origins: BTreeMap<&'static str, Origin>,
+    /// What was not used, and why; for the person.
+    pub warnings: Vec<String>,
+}
+
+/// For whom the worker of this process works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Names that `agent(…, {host})` may pin to. Since: 0.1.
+    pub hosts: Vec<String>,
+    /// Names that `agent(…, {pool})` may ask for. Since: 0.1.
+    pub pools: Vec<String>,
+    /// Where `command` agents work whose definition says nothing; `None` is the project. Since: 0.1.
+    pub root: Option<PathBuf>,
+}
+
+impl Default for Served {
+    fn default() -> Served {
+        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None }
+    }
+}
+
+/// What a new run gets when its flags say nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunDefaults {
+    /// Since: 0.1.
+    pub limits: RunLimits,
+    /// Time the whole run may take. Since: 0.1.
+    pub timeout_ms: Option<u64>,
+    /// Tokens. Since: 0.1.
+    pub budget: Option<u64>,
+    /// Since: 0.1.
+    pub budget_unit: BudgetUnit,
+    /// Of agents that name none. Since: 0.1.
+    pub model: Option<String>,
+    /// Of agents whose type names none. Since: 0.1.
+    pub runner: Option<RunnerKind>,
+    /// The program of agents without a type. Since: 0.1.
+    pub command: Option<Vec<String>>,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Ended runs. Since: 0.1.
+    pub days: u32,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> RetentionSettings {
+        RetentionSettings { days: 30 }
+    }
+}
+
+impl Settings {
+    /// Reads all layers; `store_flag` is what `--store` said. What is wrong in them is named and does not count.
+    #[must_use]
+    pub fn load(store_flag: Option<&PathBuf>) -> (Settings, Vec<Problem>) {
+        let mut settings = Settings::default();
+        let problems = layers::apply_all(&mut settings);
+        if let Some(dir) = store_flag {
+            settings.store = Some(dir.clone());
+            settings.origins.insert(keys::STORE, Origin::Flag("--store"));
+        }
+        (settings, problems)
+    }
+
+    /// Who said what stands under this key.
+    #[must_use]
+    pub fn origin(&self, key: &Key) -> Origin {
+        self.origins.get(key.name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Where runs are kept: as set, else the platform's state directory.
+    ///
+    /// # Errors
+    /// There is no home directory to find it in.
+    pub fn store_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.store {
+            Some(dir) => Ok(dir.clone()),
+            None => state_dir().ok_or_else(|| anyhow::anyhow!("no home directory: name one with --store DIR")),
+        }
+    }
+
+    /// The store, when a flag named it: the next command must name it, too.
+    #[must_use]
+    pub fn store_of_flag(&self) -> Option<&PathBuf> {
+        let is_flag = matches!(self.origins.get(keys::STORE), Some(Origin::Flag(_)));
+        self.store.as_ref().filter(|_| is_flag)
+    }
+}
+
+/// Logs go to standard error: warnings by default, more with `-v`, or as `log.filter` says.
+pub fn start_logging(verbose: u8, settings: &Settings) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = settings
+        .log
+        .as_deref()
+        .and_then(|filter| EnvFilter::try_new(filter).ok())
+        .unwrap_or_else(|| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

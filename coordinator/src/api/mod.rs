@@ -1,0 +1,68 @@
+//! The HTTP API, `/api/v1`: what clients outside this process see of runs and may do to them.
+//!
+//! It is spoken on a Unix socket so far, which only the user who owns it reaches; [`PeerCheck`] keeps agents out (A5).
+//! Errors are RFC 9457 problems, each type with a page in `docs/errors/`.
+
+mod control;
+mod peer;
+mod problem;
+mod runs;
+mod socket;
+
+pub use peer::{Peer, PeerCheck};
+pub use problem::{Problem, ProblemBody, ProblemKind};
+pub use runs::{Accepted, Submission};
+pub use socket::{SocketError, bind_private, reachable};
+
+use crate::bootstrap::Coordinator;
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, middleware, web};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+/// Bodies are definitions, scripts and args; R2a bounds the first, C10 the second.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the API stands on.
+#[derive(Clone)]
+pub struct Api {
+    pub coordinator: Coordinator,
+    pub peers: Arc<dyn PeerCheck>,
+    /// Whether runs may be started here: not in a process that is there for one run.
+    pub takes_runs: bool,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("takes_runs", &self.takes_runs).finish_non_exhaustive()
+    }
+}
+
+/// Serves the API on this socket until the handle stops it or the process ends.
+///
+/// # Errors
+/// The system refuses.
+pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(api.clone()))
+            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .app_data(web::PathConfig::default().error_handler(problem::of_path))
+            .wrap(middleware::from_fn(peer::admit))
+            .service(web::scope("/api/v1").configure(runs::routes).configure(control::routes))
+            .default_service(web::to(problem::no_such_route))
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .on_connect(peer::remember)
+    .listen_uds(listener)?
+    .run();
+    let handle = server.handle();
+    actix::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the API is gone");
+        }
+    });
+    Ok(handle)
+}

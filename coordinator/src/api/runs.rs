@@ -1,0 +1,124 @@
+//! Runs as clients read and start them.
+
+use super::Api;
+use super::problem::{Problem, ProblemKind};
+use crate::clock::{Clock as _, SystemClock};
+use crate::journal::{load_run, load_text};
+use crate::stored::{list, view};
+use crate::submission::IdempotencyKey;
+use actix_web::http::header::ContentType;
+use actix_web::web::{Bytes, Data, Json, Path, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
+use serde::{Deserialize, Serialize};
+use skein_common::run::RunSpec;
+use skein_common::view::{AgentView, RunView};
+use skein_common::{AgentNumber, RunId};
+use skein_engine::agent_views;
+
+/// Runs of one answer, unless the client asks for fewer.
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 1000;
+/// The header under which a request that is sent again starts nothing new (R11).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(list_runs).service(submit).service(read_run).service(read_script).service(read_result);
+    config.service(list_agents).service(read_agent);
+}
+
+/// A new run: what is fixed when it starts (R2a).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    pub spec: RunSpec,
+}
+
+/// What a submission is answered with.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    pub run: RunId,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<usize>,
+}
+
+/// One agent of a run.
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentPath {
+    pub run: RunId,
+    pub agent: AgentNumber,
+}
+
+#[get("/runs")]
+async fn list_runs(api: Data<Api>, page: Query<Page>) -> Result<impl Responder, Problem> {
+    let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
+    Ok(Json(list(api.coordinator.ports(), limit).await?))
+}
+
+#[post("/runs")]
+async fn submit(api: Data<Api>, request: HttpRequest, body: Bytes) -> Result<impl Responder, Problem> {
+    if !api.takes_runs {
+        let detail = "this process is there for one run; `skein serve` takes others";
+        return Err(Problem::new(ProblemKind::Conflict, detail));
+    }
+    let submission: Submission =
+        serde_json::from_slice(&body).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
+    let run = match request.headers().get(IDEMPOTENCY_KEY) {
+        None => api.coordinator.submit(submission.spec).await?,
+        Some(key) => {
+            let key = IdempotencyKey::new(&String::from_utf8_lossy(key.as_bytes()), &body)?;
+            api.coordinator.submit_once(submission.spec, &key).await?.run
+        }
+    };
+    api.coordinator.run_in_background(run.clone());
+    Ok(HttpResponse::Created().insert_header(("Location", format!("/api/v1/runs/{run}"))).json(Accepted { run }))
+}
+
+#[get("/runs/{run}")]
+async fn read_run(api: Data<Api>, run: Path<RunId>) -> Result<Json<RunView>, Problem> {
+    Ok(Json(view(api.coordinator.ports(), &run).await?))
+}
+
+#[get("/runs/{run}/script")]
+async fn read_script(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+    let ports = api.coordinator.ports();
+    let stored = load_run(ports.journal.as_ref(), &run).await?;
+    let text = load_text(ports.blobs.as_ref(), &run, &stored.run.state().spec.script).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).body(text))
+}
+
+#[get("/runs/{run}/result")]
+async fn read_result(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+    let view = view(api.coordinator.ports(), &run).await?;
+    match view.result {
+        Some(result) => Ok(HttpResponse::Ok().content_type(ContentType::json()).body(result.get().to_owned())),
+        None => Err(Problem::new(ProblemKind::Conflict, format!("{run} has no result: it is {}", view.status))),
+    }
+}
+
+#[get("/runs/{run}/agents")]
+async fn list_agents(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+    Ok(Json(agents_of(&api, &run).await?))
+}
+
+#[get("/runs/{run}/agents/{agent}")]
+async fn read_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<Json<AgentView>, Problem> {
+    agent_of(&api, &path).await
+}
+
+async fn agents_of(api: &Api, run: &RunId) -> Result<Vec<AgentView>, Problem> {
+    let stored = load_run(api.coordinator.ports().journal.as_ref(), run).await?;
+    Ok(agent_views(stored.run.state(), SystemClock.now_ms()))
+}
+
+pub(super) async fn agent_of(api: &Api, path: &AgentPath) -> Result<Json<AgentView>, Problem> {
+    let agents = agents_of(api, &path.run).await?;
+    let count = agents.len();
+    let found = agents.into_iter().find(|view| view.agent == path.agent);
+    let missing =
+        || Problem::new(ProblemKind::NotFound, format!("{} has no agent {}; it has {count}", path.run, path.agent));
+    Ok(Json(found.ok_or_else(missing)?))
+}

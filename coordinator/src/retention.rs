@@ -1,0 +1,210 @@
+//! Retention: ended runs are kept for some days, then removed with everything of theirs (R12).
+//!
+//! A removal first notes the run in a table of its own, then takes it out of the index, and then removes journal, blobs
+//! and files. A run whose journal is gone does not exist for anybody, and what a crash left of it goes at the next
+//! start. Nothing is removed without the lease of the run, so nothing that lives is.
+
+use crate::journal::{LoadError, load_run};
+use crate::submission::{KEY_OF_RUN_TABLE, KEYS_TABLE, KeyEntry, RUNS_TABLE};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skein_common::RunId;
+use skein_common::ports::{BlobError, DirectoryError, JournalError, LeaseError, Ports};
+use skein_common::view::RunView;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// Runs whose removal has begun.
+const REMOVALS_TABLE: &str = "removals";
+/// When the store was swept, and for how many days.
+const SWEEPS_TABLE: &str = "sweeps";
+const LAST_SWEEP: &str = "last";
+const DAY_MS: i64 = 24 * 3600 * 1000;
+/// A store is swept so often; a shorter time is of no use to anybody.
+pub const SWEEP_EVERY_MS: i64 = 3600 * 1000;
+/// Runs that one sweep removes, so that a command is not held up for long; the next sweep goes on.
+const REMOVED_AT_ONCE_MAX: usize = 200;
+
+/// Removes what belongs to a run beside the ports, such as files in the folder of a store.
+pub type RemoveFiles = Box<dyn Fn(&RunId) -> io::Result<()> + Send + Sync>;
+
+/// Why a run was not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    #[error("{run} is being run by {holder}; stop it first")]
+    Live { run: RunId, holder: String },
+    #[error("there is no run {run}; `skein runs` lists them")]
+    NotFound { run: RunId },
+    #[error(transparent)]
+    Lease(LeaseError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("files of the run cannot be removed: {0}")]
+    Files(#[from] io::Error),
+}
+
+/// Removes runs of one store.
+pub struct Retention {
+    ports: Ports,
+    /// Names this process in leases.
+    owner: String,
+    remove_files: RemoveFiles,
+}
+
+impl std::fmt::Debug for Retention {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Retention").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+/// Stored: grows by optional fields only.
+#[derive(Debug, Serialize, Deserialize)]
+struct Sweep {
+    at_ms: i64,
+    days: u32,
+}
+
+impl Retention {
+    #[must_use]
+    pub fn new(ports: Ports, owner: String, remove_files: RemoveFiles) -> Retention {
+        Retention { ports, owner, remove_files }
+    }
+
+    /// Removes a run that nobody runs, ended or not.
+    ///
+    /// # Errors
+    /// It lives, it is not there, or the store refuses; what was begun then goes on at the next start.
+    pub async fn remove(&self, run: &RunId) -> Result<(), RemoveError> {
+        let lease = self.ports.leases.acquire(run.as_str(), &self.owner).await.map_err(|error| match error {
+            LeaseError::Held { holder, .. } => RemoveError::Live { run: run.clone(), holder },
+            other => RemoveError::Lease(other),
+        })?;
+        let removed = self.remove_owned(run).await;
+        self.ports.leases.release(&lease).await.map_err(RemoveError::Lease)?;
+        removed
+    }
+
+    /// Removes what has been kept long enough, unless the store was swept for the same days a short time ago. First
+    /// ends the removals that a crash cut short. Gives the number of runs that are gone.
+    ///
+    /// # Errors
+    /// The store cannot be read. A run that cannot be removed is left for the next sweep.
+    pub async fn sweep_if_due(&self, now_ms: i64, days: u32) -> Result<usize, RemoveError> {
+        let unfinished = self.finish_removals().await?;
+        let last = self.ports.directory.get(SWEEPS_TABLE, LAST_SWEEP).await?;
+        let last: Option<Sweep> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        // A clock that was set back must not keep the store from being swept.
+        let is_recent = |last: &Sweep| last.days == days && (0..SWEEP_EVERY_MS).contains(&(now_ms - last.at_ms));
+        if last.as_ref().is_some_and(is_recent) {
+            return Ok(unfinished);
+        }
+        let expired = self.expired(now_ms.saturating_sub(i64::from(days) * DAY_MS)).await?;
+        let mut removed = unfinished;
+        for run in expired.iter().take(REMOVED_AT_ONCE_MAX) {
+            removed += usize::from(self.removed_if_free(run).await);
+        }
+        if expired.len() <= REMOVED_AT_ONCE_MAX {
+            let sweep = serde_json::to_vec(&Sweep { at_ms: now_ms, days }).unwrap_or_default();
+            self.ports.directory.put(SWEEPS_TABLE, LAST_SWEEP, Bytes::from(sweep)).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn finish_removals(&self) -> Result<usize, RemoveError> {
+        let mut finished = 0;
+        for (key, _) in self.ports.directory.list(REMOVALS_TABLE).await? {
+            let Ok(run) = key.parse() else { continue };
+            finished += usize::from(self.removed_if_free(&run).await);
+        }
+        Ok(finished)
+    }
+
+    /// Another process that removes the same run holds its lease, and somebody who shows it loses nothing by waiting.
+    async fn removed_if_free(&self, run: &RunId) -> bool {
+        match self.remove(run).await {
+            Ok(()) => true,
+            Err(RemoveError::Live { .. } | RemoveError::NotFound { .. }) => false,
+            Err(error) => {
+                tracing::warn!(run_id = %run, %error, "run not removed; the next sweep tries again");
+                false
+            }
+        }
+    }
+
+    async fn remove_owned(&self, run: &RunId) -> Result<(), RemoveError> {
+        let directory = &self.ports.directory;
+        let is_begun = directory.get(REMOVALS_TABLE, run.as_str()).await?.is_some();
+        if !is_begun && self.ports.journal.read(run, 0).await?.is_empty() {
+            return Err(RemoveError::NotFound { run: run.clone() });
+        }
+        directory.put(REMOVALS_TABLE, run.as_str(), Bytes::new()).await?;
+        self.remove_key(run).await?;
+        directory.remove(RUNS_TABLE, run.as_str()).await?;
+        self.ports.journal.remove(run).await?;
+        self.ports.blobs.remove_run(run).await?;
+        (self.remove_files)(run)?;
+        Ok(directory.remove(REMOVALS_TABLE, run.as_str()).await?)
+    }
+
+    /// The idempotency key that names the run may be used again.
+    async fn remove_key(&self, run: &RunId) -> Result<(), RemoveError> {
+        let directory = &self.ports.directory;
+        let Some(key) = directory.get(KEY_OF_RUN_TABLE, run.as_str()).await? else { return Ok(()) };
+        let key = String::from_utf8_lossy(&key).into_owned();
+        let entry = directory.get(KEYS_TABLE, &key).await?.and_then(|bytes| KeyEntry::decode(&bytes));
+        if entry.is_some_and(|entry| entry.run == *run) {
+            directory.remove(KEYS_TABLE, &key).await?;
+        }
+        Ok(directory.remove(KEY_OF_RUN_TABLE, run.as_str()).await?)
+    }
+
+    /// The runs that ended before this time. The index spares reading most journals.
+    async fn expired(&self, before_ms: i64) -> Result<Vec<RunId>, RemoveError> {
+        let runs = self.ports.journal.list().await?;
+        self.forget_unused_keys(&runs, before_ms).await?;
+        let index: BTreeMap<String, Bytes> = self.ports.directory.list(RUNS_TABLE).await?.into_iter().collect();
+        let mut expired = Vec::new();
+        for run in runs {
+            let view = index.get(run.as_str()).and_then(|bytes| serde_json::from_slice::<RunView>(bytes).ok());
+            let ended_at_ms = match view {
+                Some(view) if view.status.is_end() => Some(view.started_at_ms.saturating_add_unsigned(view.elapsed_ms)),
+                Some(view) if view.started_at_ms >= before_ms => None,
+                _ => self.end_in_journal(&run).await,
+            };
+            if ended_at_ms.is_some_and(|ended_at_ms| ended_at_ms < before_ms) {
+                expired.push(run);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// When the run ended, if its journal says that it did. What cannot be read is kept: somebody may need it.
+    async fn end_in_journal(&self, run: &RunId) -> Option<i64> {
+        match load_run(self.ports.journal.as_ref(), run).await {
+            Ok(stored) => stored.run.state().is_ended().then(|| stored.run.state().ended_at_ms),
+            Err(LoadError::NotFound { .. }) => None,
+            Err(error) => {
+                tracing::warn!(run_id = %run, %error, "run kept: it cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Keys whose request was cut short before its run was stored, and never sent again.
+    async fn forget_unused_keys(&self, runs: &[RunId], before_ms: i64) -> Result<(), RemoveError> {
+        let runs: BTreeSet<&RunId> = runs.iter().collect();
+        for (key, bytes) in self.ports.directory.list(KEYS_TABLE).await? {
+            let Some(entry) = KeyEntry::decode(&bytes) else { continue };
+            if entry.at_ms < before_ms && !runs.contains(&entry.run) {
+                self.ports.directory.remove(KEYS_TABLE, &key).await?;
+                self.ports.directory.remove(KEY_OF_RUN_TABLE, entry.run.as_str()).await?;
+            }
+        }
+        Ok(())
+    }
+}
