@@ -46,11 +46,21 @@ pub struct CoordinatorSettings {
     pub claim_wait_ms: u64,
     /// How long agents that the script never awaited may still run after it returned (C28). Since: 0.1.
     pub grace_ms: u64,
+    /// A script that has waited for so long may lose its host. Since: 0.1.
+    pub hibernate_after_ms: u64,
+    /// It does when there are more script hosts than this. Since: 0.1.
+    pub hosts_max: usize,
 }
 
 impl Default for CoordinatorSettings {
     fn default() -> CoordinatorSettings {
-        CoordinatorSettings { attempt_deadline_ms: 20_000, claim_wait_ms: 30_000, grace_ms: 2_000 }
+        CoordinatorSettings {
+            attempt_deadline_ms: 20_000,
+            claim_wait_ms: 30_000,
+            grace_ms: 2_000,
+            hibernate_after_ms: 60_000,
+            hosts_max: 1024,
+        }
     }
 }
 

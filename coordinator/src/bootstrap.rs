@@ -3,7 +3,7 @@
 
 use crate::actors::{ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
-use crate::driver::DriverContext;
+use crate::driver::{DriverContext, HibernationRule};
 use crate::submission::{IdempotencyKey, SubmitError, Submitted, submit, submit_once};
 use crate::watch::Watcher;
 use actix::Addr;
@@ -60,6 +60,7 @@ impl Coordinator {
             host_limits: config.host_limits,
             clock: clock.clone(),
             replaces_lost_hosts: true,
+            hibernation: HibernationRule::of(&config.settings),
         };
         let root = Root::start_all(context, config.settings, config.owner);
         Coordinator { root, ports: config.ports, clock }

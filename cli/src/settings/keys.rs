@@ -117,6 +117,15 @@ pub static KEYS: &[Key] = &[
     ),
     key!("coordinator.claim_wait", "SKEIN_CLAIM_WAIT", Never, time, shown_time, coordinator.claim_wait_ms),
     key!("coordinator.grace", "SKEIN_GRACE", Never, time, shown_time, coordinator.grace_ms),
+    key!(
+        "coordinator.hibernate_after",
+        "SKEIN_HIBERNATE_AFTER",
+        Never,
+        time,
+        shown_time,
+        coordinator.hibernate_after_ms
+    ),
+    key!("coordinator.hosts_max", "SKEIN_HOSTS_MAX", Never, hosts_max, to_json, coordinator.hosts_max),
     key!("script.turn", "SKEIN_SCRIPT_TURN", Never, time, shown_time, host_limits.turn_ms),
     key!("script.memory_bytes", "SKEIN_SCRIPT_MEMORY_BYTES", Never, bytes, to_json, host_limits.memory_bytes),
 ];
@@ -148,6 +157,10 @@ fn bytes(value: &Value) -> Result<u64, String> {
 
 fn slots(value: &Value) -> Result<usize, String> {
     number_from(value, 1, "number of slots")
+}
+
+fn hosts_max(value: &Value) -> Result<usize, String> {
+    number_from(value, 0, "number of script hosts")
 }
 
 fn days(value: &Value) -> Result<u32, String> {

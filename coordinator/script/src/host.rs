@@ -13,6 +13,7 @@ use crate::error::{HostError, LoadError};
 use crate::guard::Guard;
 use crate::keeper::{Process, Spawned};
 use crate::limits::HostLimits;
+use crate::pool::Counted;
 use crate::prepare::Lines;
 use crate::protocol::{self, FromHost, ToHost, VERSION};
 use crate::sandbox::Cause;
@@ -30,17 +31,23 @@ pub struct ScriptHost {
     link: Option<Link>,
     limits: HostLimits,
     audit: Audit,
+    _counted: Counted,
 }
 
 impl ScriptHost {
-    pub(crate) async fn load(spawned: Spawned, source: &str, limits: &HostLimits) -> Result<(Self, Loaded), LoadError> {
+    pub(crate) async fn load(
+        spawned: Spawned,
+        counted: Counted,
+        source: &str,
+        limits: &HostLimits,
+    ) -> Result<(Self, Loaded), LoadError> {
         let mut link = Link::new(spawned, limits)?;
         link.greet().await?;
         let init = ToHost::Init { source: source.to_owned(), limits: limits.clone() };
         match link.exchange(&init).await {
             Ok(FromHost::Loaded { loaded }) => {
-                let host = Self { link: Some(link), limits: limits.clone(), audit: Audit::new(limits.clone()) };
-                Ok((host, loaded))
+                let audit = Audit::new(limits.clone());
+                Ok((Self { link: Some(link), limits: limits.clone(), audit, _counted: counted }, loaded))
             }
             Ok(FromHost::Refused { error }) => Err(error.into()),
             Ok(_) => Err(breach("it answered out of turn").into()),

@@ -18,10 +18,6 @@ use crate::sandbox::{self, Inherited};
 /// A zygote that does not answer within this time is taken for dead. Generous: a machine may be busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Niceness of a host that gives way.
-#[cfg(target_os = "linux")]
-const LOWEST_PRIORITY: i32 = 19;
-
 /// Handle of the thread, which ends with its last handle, and the zygote with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Keeper {
@@ -87,12 +83,11 @@ impl Process {
         self.gives_way
     }
 
-    /// From now on all others of this user go first.
+    /// From now on all others go first.
     pub(crate) fn give_way(&mut self) {
         self.gives_way = true;
-        #[cfg(target_os = "linux")]
         if let Some(pid) = self.pid()
-            && let Err(error) = rustix::process::setpriority_process(Some(pid), LOWEST_PRIORITY)
+            && let Err(error) = sandbox::run_when_idle(pid)
         {
             tracing::debug!(%error, "a script host that computes for long keeps its priority");
         }

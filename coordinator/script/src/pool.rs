@@ -1,6 +1,7 @@
 //! Where script hosts come from.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use skein_common::script::{Loaded, ScriptErrorKind};
@@ -22,6 +23,24 @@ struct Shared {
     executable: PathBuf,
     mode: Mode,
     keeper: OnceLock<Keeper>,
+    live: Arc<AtomicUsize>,
+}
+
+/// Counts one host for as long as it is there.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one_more(live: &Arc<AtomicUsize>) -> Self {
+        live.fetch_add(1, Ordering::Relaxed);
+        Self(live.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl HostPool {
@@ -44,11 +63,11 @@ impl HostPool {
     fn new(executable: PathBuf, mode: Mode) -> Self {
         // Children start in the root directory.
         let executable = std::path::absolute(&executable).unwrap_or(executable);
-        Self { shared: Arc::new(Shared { executable, mode, keeper: OnceLock::new() }) }
+        Self { shared: Arc::new(Shared { executable, mode, keeper: OnceLock::new(), live: Arc::default() }) }
     }
 
     fn keeper(&self) -> Result<&Keeper, HostError> {
-        let Shared { executable, mode, keeper } = &*self.shared;
+        let Shared { executable, mode, keeper, .. } = &*self.shared;
         match keeper.get() {
             Some(keeper) => Ok(keeper),
             None => {
@@ -68,8 +87,15 @@ impl HostPool {
             );
             return Err(Lines::bare(ScriptErrorKind::Limit, message).into());
         }
+        let counted = Counted::one_more(&self.shared.live);
         let spawned = self.keeper()?.spawn().await?;
-        ScriptHost::load(spawned, source, limits).await
+        ScriptHost::load(spawned, counted, source, limits).await
+    }
+
+    /// Hosts that are there now.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
     }
 
     /// The same look at a script, without keeping the host.

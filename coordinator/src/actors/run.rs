@@ -197,7 +197,7 @@ async fn live(
         if let Some(view) = performer.ended.take() {
             return Ok(RunEnd::Ended(view));
         }
-        let items = if driver.is_busy() { inbox.take_now() } else { next_items(&driver, inbox, performer).await };
+        let items = if driver.is_busy() { inbox.take_now() } else { next_items(&mut driver, inbox, performer).await };
         let (deliveries, reported) = deliveries_of(&run, &items);
         let (mut commands, askers): (Vec<Command>, Vec<_>) =
             items.into_iter().map(|item| (item.command, item.answer)).unzip();
@@ -241,12 +241,15 @@ fn deliveries_of(run: &RunId, items: &[Incoming]) -> (Vec<u64>, Vec<AttemptRef>)
         .unzip()
 }
 
-/// What arrives next, nothing when a timer is due; a view that was held back is shown while nothing does.
-async fn next_items(driver: &Driver, inbox: &Inbox, performer: &mut RunPerformer) -> Vec<Incoming> {
+/// What arrives next, nothing when a timer is due. While nothing does, a view that was held back is shown, and a script
+/// that waits for long may lose its host.
+async fn next_items(driver: &mut Driver, inbox: &Inbox, performer: &mut RunPerformer) -> Vec<Incoming> {
     loop {
         tokio::select! {
             items = inbox.take() => return with_those_that_follow(items, driver, inbox).await,
             () = performer.timers.next() => return Vec::new(),
+            () = tokio::time::sleep(driver.may_hibernate_after().unwrap_or_default()),
+                if driver.may_hibernate_after().is_some() => driver.hibernate_if_crowded(),
             () = tokio::time::sleep(VIEW_INTERVAL), if performer.view_is_due => {
                 performer.last_view = None;
                 performer.publish(driver.state(), None);

@@ -4,10 +4,12 @@
 //! resulting events as one batch, and only then perform the effects. State and host may be ahead of the journal by
 //! that batch; if the append fails they are thrown away (the driver ends) and rebuilt from the journal.
 
+mod hibernation;
 mod recovery;
 mod script;
 mod step;
 
+pub use hibernation::HibernationRule;
 pub use script::{Script, Scripts};
 
 use crate::clock::Clock;
@@ -75,6 +77,7 @@ pub struct DriverContext {
     pub clock: Arc<dyn Clock>,
     /// A host that went away is replaced by a replay into a fresh one; off for the last incarnation, whose end it is.
     pub replaces_lost_hosts: bool,
+    pub hibernation: HibernationRule,
 }
 
 impl std::fmt::Debug for DriverContext {
@@ -89,8 +92,9 @@ pub struct Driver {
     epoch: Epoch,
     context: DriverContext,
     run: Run,
-    /// `None` before the script is loaded and after it ended.
+    /// `None` before the script is loaded, while it hibernates and after it ended.
     host: Option<Box<dyn Script>>,
+    hibernates: bool,
     /// Records in the journal.
     records: u64,
     batches: u64,

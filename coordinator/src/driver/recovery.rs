@@ -36,6 +36,7 @@ impl Driver {
             context,
             run,
             host: None,
+            hibernates: false,
             records,
             batches: 0,
             pending: Vec::new(),
@@ -83,7 +84,11 @@ impl Driver {
     }
 
     /// Loads the script and replays it; what it does beyond the journal is decided on.
-    async fn run_script(&mut self, events: &[RunRecord], performer: &mut dyn Performer) -> Result<(), DriverError> {
+    pub(super) async fn run_script(
+        &mut self,
+        events: &[RunRecord],
+        performer: &mut dyn Performer,
+    ) -> Result<(), DriverError> {
         if self.run.state().stage == Stage::Returned {
             return Ok(());
         }

@@ -23,6 +23,9 @@ pub trait Scripts: Send + Sync {
     /// # Errors
     /// The script or the infrastructure is at fault.
     async fn load(&self, source: &str, limits: &HostLimits) -> Result<(Box<dyn Script>, Loaded), LoadError>;
+
+    /// Scripts that are loaded now.
+    fn live(&self) -> usize;
 }
 
 #[async_trait]
@@ -45,5 +48,9 @@ impl Scripts for HostPool {
     async fn load(&self, source: &str, limits: &HostLimits) -> Result<(Box<dyn Script>, Loaded), LoadError> {
         let (host, loaded) = HostPool::load(self, source, limits).await?;
         Ok((Box::new(host), loaded))
+    }
+
+    fn live(&self) -> usize {
+        HostPool::live(self)
     }
 }

@@ -84,6 +84,10 @@ impl Driver {
         let mut turns = 0;
         while self.is_busy() && turns < TURNS_PER_STEP {
             turns += 1;
+            if self.hibernates {
+                self.wake(performer).await?;
+                continue;
+            }
             if self.pending.len() > PENDING_EVENTS_MAX {
                 self.commit(performer).await?;
             }
@@ -136,7 +140,7 @@ impl Driver {
     }
 
     fn script_listens(&self) -> bool {
-        self.host.is_some() && self.run.state().stage == skein_engine::Stage::Running
+        (self.host.is_some() || self.hibernates) && self.run.state().stage == skein_engine::Stage::Running
     }
 
     /// What a turn of the script asks of the engine.

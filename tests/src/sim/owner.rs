@@ -9,16 +9,19 @@ use skein_backend::faulty::{Crash, Faults, Plan, faulty};
 use skein_common::ports::{Ports, Target};
 use skein_common::wire::{AttemptRef, encode};
 use skein_coordinator::DriverError;
-use skein_coordinator::driver::{Driver, DriverContext, Journalled, Performer};
+use skein_coordinator::driver::{Driver, DriverContext, HibernationRule, Journalled, Performer};
 use skein_engine::{Command, Effect, RunState};
 use skein_script::HostLimits;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// Incarnations that may meet faults; fewer than a run may have without getting further.
 const ROUGH_INCARNATIONS: u64 = 4;
 const GRACE_MS: u64 = 2_000;
+/// Steps of a thousand after which the script loses its host.
+const HIBERNATES: u32 = 30;
 /// Until a file is read.
 const FILE_MS: u64 = 3;
 
@@ -121,6 +124,7 @@ impl Owner {
             host_limits: HostLimits::default(),
             clock,
             replaces_lost_hosts: true,
+            hibernation: HibernationRule { after: Duration::MAX, hosts_max: usize::MAX },
         };
         let mut performer = SimPerformer { owner: self.clone(), ports };
         let mut driver = match Driver::open(run.clone(), epoch, context, &alive, &mut performer).await {
@@ -133,6 +137,9 @@ impl Owner {
         loop {
             if self.world.borrow().ended {
                 return Life::Ended;
+            }
+            if self.is_rough && self.mutant.is_none() && self.world.borrow_mut().random.happens(HIBERNATES) {
+                driver.hibernate();
             }
             if !self.wait(driver.is_busy()) {
                 return Life::Hangs;

@@ -167,6 +167,11 @@ impl Scripts for Models {
         let script: Box<dyn Script> = if self.reorders { Box::new(Reordering(model)) } else { Box::new(model) };
         Ok((script, Loaded::default()))
     }
+
+    /// Who hibernates is the owner's choice.
+    fn live(&self) -> usize {
+        0
+    }
 }
 
 struct ModelScript {

@@ -13,7 +13,7 @@ mod signals;
 
 pub use allocator::CappedAllocator;
 pub(crate) use emergency::Cause;
-pub(crate) use process::{Forked, Inherited, command, exit_now, fork, inherited, reap_automatically};
+pub(crate) use process::{Forked, Inherited, command, exit_now, fork, inherited, reap_automatically, run_when_idle};
 
 use std::io;
 use std::os::fd::OwnedFd;

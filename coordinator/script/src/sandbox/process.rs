@@ -115,6 +115,22 @@ pub(crate) fn reap_automatically() {
     }
 }
 
+/// From now on the process runs only while no other wants to. Unlike the highest niceness, one that wakes up goes first
+/// at once. There is no way back without privileges.
+pub(crate) fn run_when_idle(process: rustix::process::Pid) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: reads one struct that outlives the call.
+        if unsafe { libc::sched_setscheduler(process.as_raw_pid(), libc::SCHED_IDLE, &raw const parameters) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = process;
+    Ok(())
+}
+
 /// Ends the process at once: no destructors, no hooks; the kernel takes everything back.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no preconditions.
