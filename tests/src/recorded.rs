@@ -2,6 +2,7 @@
 //! agents with what they answered then.
 #![expect(clippy::expect_used, reason = "a recording that cannot be read or stored fails the test")]
 
+use crate::PATIENCE;
 use crate::skein_binary;
 use bytes::Bytes;
 use skein_backend::embedded::Store;
@@ -59,8 +60,14 @@ impl Recorded {
 
     fn answers(&self) -> Answers {
         let mut answers = Answers::new();
+        // Why the attempts before the last one of each agent failed: the last one failed for the same reason.
+        let mut reasons: BTreeMap<u32, String> = BTreeMap::new();
         for (_, event) in &self.events {
+            if let Event::AttemptEnded { agent, message, .. } = event {
+                reasons.insert(*agent, message.clone());
+            }
             let Event::TaskEnded { agent, end, usage, .. } = event else { continue };
+            let reason = reasons.get(agent).cloned().unwrap_or_default();
             let Some(agent) = self.state.agent(*agent) else { continue };
             let end = match end {
                 TaskEnd::Done { value } => AttemptEnd::Done { value: self.in_place(value) },
@@ -71,8 +78,14 @@ impl Recorded {
                     retryable: false,
                     unfit: None,
                 },
-                // No example's agents come to this.
-                TaskEnd::Thrown { .. } | TaskEnd::RunStopped {} => continue,
+                TaskEnd::Thrown { cause, detail, output, .. } => AttemptEnd::Failed {
+                    cause: *cause,
+                    detail: detail.clone(),
+                    message: reason,
+                    retryable: false,
+                    unfit: output.as_ref().map(|output| Box::new(self.in_place(output))),
+                },
+                TaskEnd::RunStopped {} => AttemptEnd::Cancelled,
             };
             answers.insert((agent.spec.agent_type.clone(), digest_of(&agent.spec.prompt)), (end, *usage));
         }
@@ -150,7 +163,8 @@ impl<'a> Successors<'a> {
             owner: String::from("successor"),
         });
         let worker = RecordedWorker::start(store.ports(), self.recorded);
-        let outcome = coordinator.run_to_its_end(run.clone()).await;
+        let end = tokio::time::timeout(PATIENCE, coordinator.run_to_its_end(run.clone())).await;
+        let outcome = end.expect("the run ends");
         let RunOutcome::Ended(view) = outcome else { unreachable!("{kept} events: {outcome:?}") };
         coordinator.shutdown().await;
         let stored = load_run(store.ports().journal.as_ref(), &run).await.expect("the run");
@@ -169,6 +183,7 @@ fn payloads(event: &Event) -> Vec<&Payload> {
         Event::RunSubmitted { spec } => spec.args.iter().chain([&spec.script]).collect(),
         Event::AgentQueued { spec, .. } => spec.schema.iter().chain([&spec.prompt]).collect(),
         Event::TaskEnded { end: TaskEnd::Done { value }, .. } | Event::AgentReused { value, .. } => vec![value],
+        Event::TaskEnded { end: TaskEnd::Thrown { output, .. }, .. } => output.iter().collect(),
         Event::ScriptReturned { result } => vec![result],
         _ => Vec::new(),
     }

@@ -47,6 +47,7 @@ pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> 
         App::new()
             .app_data(web::Data::new(api.clone()))
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .app_data(web::QueryConfig::default().error_handler(problem::of_query))
             .app_data(web::PathConfig::default().error_handler(problem::of_path))
             .wrap(middleware::from_fn(peer::admit))
             .service(web::scope("/api/v1").configure(runs::routes).configure(control::routes))

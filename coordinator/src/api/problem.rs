@@ -3,7 +3,7 @@
 use crate::actors::ControlError;
 use crate::journal::LoadError;
 use crate::submission::SubmitError;
-use actix_web::error::PathError;
+use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
@@ -145,6 +145,19 @@ impl From<SubmitError> for Problem {
         };
         Problem::new(kind, error.to_string())
     }
+}
+
+/// A body that could not be read, too large ones among them.
+pub(super) fn problem_of_body(error: &actix_web::Error) -> Problem {
+    let kind = match error.as_response_error().status_code() {
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::TooLarge,
+        _ => ProblemKind::BadRequest,
+    };
+    Problem::new(kind, error.to_string())
+}
+
+pub(super) fn of_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
+    Problem::new(ProblemKind::BadRequest, error.to_string()).into()
 }
 
 pub(super) fn of_path(error: PathError, _: &HttpRequest) -> actix_web::Error {

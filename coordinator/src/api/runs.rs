@@ -1,7 +1,7 @@
 //! Runs as clients read and start them.
 
 use super::Api;
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, problem_of_body};
 use crate::clock::{Clock as _, SystemClock};
 use crate::journal::{load_run, load_text};
 use crate::stored::{list, view};
@@ -59,11 +59,16 @@ async fn list_runs(api: Data<Api>, page: Query<Page>) -> Result<impl Responder, 
 }
 
 #[post("/runs")]
-async fn submit(api: Data<Api>, request: HttpRequest, body: Bytes) -> Result<impl Responder, Problem> {
+async fn submit(
+    api: Data<Api>,
+    request: HttpRequest,
+    body: Result<Bytes, actix_web::Error>,
+) -> Result<impl Responder, Problem> {
     if !api.takes_runs {
         let detail = "this process is there for one run; `skein serve` takes others";
         return Err(Problem::new(ProblemKind::Conflict, detail));
     }
+    let body = body.map_err(|error| problem_of_body(&error))?;
     let submission: Submission =
         serde_json::from_slice(&body).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
     let run = match request.headers().get(IDEMPOTENCY_KEY) {

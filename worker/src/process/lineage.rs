@@ -45,7 +45,12 @@ mod tests {
             .envs([("SKEIN_RUN", "wf_1"), ("SKEIN_AGENT", "1"), ("SKEIN_ATTEMPT", "1")])
             .spawn()
             .expect("starts");
-        let is_descendant = descends_from_attempt(i32::try_from(child.id()).expect("fits"));
+        let pid = i32::try_from(child.id()).expect("fits");
+        // For an instant a program that is being started has no environment yet.
+        while marked(pid) == Marked::Unclear {
+            std::thread::yield_now();
+        }
+        let is_descendant = descends_from_attempt(pid);
         child.kill().expect("ends");
         child.wait().expect("ended");
         assert!(is_descendant.expect("can be looked at"));
