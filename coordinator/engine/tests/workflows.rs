@@ -181,6 +181,21 @@ fn c38_a_child_spends_and_counts_with_its_parent() {
 }
 
 #[test]
+fn c33_a_stop_rejects_a_call_that_waits_for_its_file_and_every_later_one() {
+    let mut driven = Driven::started(spec_of_two());
+    operate(&mut driven, vec![call(1, path("a.js"), None)]);
+    let stopped = Outcome::Error { name: "Error".to_owned(), message: "run stopped".to_owned() };
+    let events = driven.accept(Command::Stop).expect("accepted");
+    assert_eq!(settled(&driven, &events), [JournalOutcome::Plain(stopped.clone())]);
+    let late = driven.accept(Command::ProvideScript { call: 1, read: Ok("text".to_owned()) });
+    assert_eq!(late, Err(Refused::NotOpen));
+    let events = operate(&mut driven, vec![call(2, name("child"), None), call(3, path("a.js"), None)]);
+    assert_eq!(settled(&driven, &events), [JournalOutcome::Plain(stopped.clone()), JournalOutcome::Plain(stopped)]);
+    assert!(events.iter().all(|event| effects(driven.run.state(), event, 0).is_empty()));
+    assert_eq!(driven.replayed().state(), driven.run.state());
+}
+
+#[test]
 fn r05_a_replay_knows_the_call_again_and_another_diverges() {
     let mut driven = Driven::started(spec_of_two());
     operate(&mut driven, vec![call(1, name("child"), Some(r#"{"a":1,"b":2}"#))]);
