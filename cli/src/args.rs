@@ -51,10 +51,13 @@ pub enum Command {
     #[command(after_help = "Example:\n  skein stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Stop(RunName),
     /// End one agent of a run; its call gives null
+    #[command(after_help = "Example:\n  skein agent-stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
     AgentStop(AgentArgs),
     /// Have one running agent begin again
+    #[command(after_help = "Example:\n  skein agent-restart wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
     AgentRestart(AgentArgs),
     /// Keep one waiting agent from starting; its call gives null
+    #[command(after_help = "Example:\n  skein agent-skip wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
     AgentSkip(AgentArgs),
     /// Execute runs of the store until told to end; takes up interrupted ones
     Serve(ServeArgs),
@@ -74,6 +77,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  skein agents wf_01kb3v9m5c7w8t3xq2r4y6z8a0 | grep failed")]
     Agents(RunName),
     /// Show one agent of a run: prompt, attempts, output
+    #[command(after_help = "Example:\n  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
     Agent(AgentArgs),
     /// Print the log lines and failures of a run
     Logs(LogsArgs),
@@ -97,6 +101,27 @@ pub enum Command {
     /// Print the script of a run, byte for byte
     #[command(after_help = "Example:\n  skein script wf_01kb3v9m5c7w8t3xq2r4y6z8a0 > again.js")]
     Script(RunName),
+}
+
+impl Command {
+    /// Whether it starts a run, or changes one or what is kept for runs to come.
+    #[must_use]
+    pub fn steers(&self) -> bool {
+        !matches!(
+            self,
+            Command::Check(_)
+                | Command::Runs(_)
+                | Command::Show(_)
+                | Command::Result(_)
+                | Command::Agents(_)
+                | Command::Agent(_)
+                | Command::Logs(_)
+                | Command::Script(_)
+                | Command::Config(_)
+                | Command::Completions(_)
+                | Command::Doctor
+        )
+    }
 }
 
 #[derive(Debug, Args)]
@@ -247,9 +272,6 @@ pub struct RunName {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example, with the run and the agent's number:
-  skein agent wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17
-  skein agent-stop wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
 pub struct AgentArgs {
     #[arg(value_name = "RUN")]
     pub run: RunId,

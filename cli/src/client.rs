@@ -1,6 +1,7 @@
 //! Client: how a command reaches the process that executes a run, over the HTTP API on a Unix socket of the store.
 
 use crate::args::Global;
+use crate::exit::unreachable;
 use anyhow::Context as _;
 use reqwest::Method;
 use serde::Serialize;
@@ -9,6 +10,10 @@ use skein_common::RunId;
 use skein_coordinator::api::{Problem, ProblemBody, reachable};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A process that is busy answers within this time; one that is stopped or hangs never does.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The socket of `skein serve`, beside the store's files.
 const SERVE_SOCKET: &str = "serve.sock";
@@ -58,14 +63,15 @@ impl Client {
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> anyhow::Result<T> {
         // The short name of the socket is good for as long as this value lives.
         let socket = reachable(&self.socket)?;
-        let http = reqwest::Client::builder().unix_socket(socket.path()).build()?;
+        let http = reqwest::Client::builder().unix_socket(socket.path()).timeout(ANSWER_TIMEOUT).build()?;
         let mut request = http.request(Method::POST, format!("http://skein/api/v1{path}"));
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.with_context(|| format!("{} does not answer", self.socket.display()))?;
+        let silent = |_| unreachable(format!("the process behind {} does not answer", self.socket.display()));
+        let answer = request.send().await.map_err(silent)?;
         let status = answer.status();
-        let bytes = answer.bytes().await.context("the answer broke off")?;
+        let bytes = answer.bytes().await.map_err(silent)?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).context("the answer cannot be read");
         }

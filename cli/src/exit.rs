@@ -14,6 +14,8 @@ pub enum Code {
     Stopped,
     /// Degraded, with `--strict`.
     Degraded,
+    /// There is no process to ask, or it does not answer.
+    Unreachable,
     Interrupted,
     Terminated,
 }
@@ -27,6 +29,7 @@ impl Code {
             Code::BudgetSpent => 3,
             Code::Stopped => 4,
             Code::Degraded => 6,
+            Code::Unreachable => 69,
             Code::Interrupted => 130,
             Code::Terminated => 143,
         }
@@ -66,8 +69,24 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(message.into()).into()
 }
 
+/// Whoever should be asked is not there or does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnreachableError(pub String);
+
+/// An error of this kind as the commands return it.
+pub fn unreachable(message: impl Into<String>) -> anyhow::Error {
+    UnreachableError(message.into()).into()
+}
+
 /// The code for an error that ended a command.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> Code {
-    if error.is::<UsageError>() { Code::Usage } else { Code::Failed }
+    if error.is::<UsageError>() {
+        Code::Usage
+    } else if error.is::<UnreachableError>() {
+        Code::Unreachable
+    } else {
+        Code::Failed
+    }
 }

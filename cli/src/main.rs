@@ -52,6 +52,18 @@ fn become_child_if_asked() {
     }
 }
 
+/// Agents cannot start, steer or answer for runs (A5), in a process of their own as little as in another.
+fn refuse_agents() -> anyhow::Result<()> {
+    let own = i32::try_from(std::process::id())?;
+    match skein_worker::descends_from_attempt(own) {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            Err(exit::usage("agents cannot start, steer or answer for runs: let the script decide by their answers"))
+        }
+        Err(error) => Err(anyhow::Error::new(error).context("cannot tell whether this is an agent's process")),
+    }
+}
+
 async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<exit::Code> {
     let global = cli.global;
     match cli.command {
@@ -66,6 +78,9 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
     }
     if !global.quiet {
         global.settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    }
+    if cli.command.steers() {
+        refuse_agents()?;
     }
     match cli.command {
         Command::Run(args) => commands::run::run(&global, *args).await,

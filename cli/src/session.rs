@@ -18,7 +18,11 @@ use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, s
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long a run whose process died waits for a `skein serve` to see it.
+const LOOK_FOR_INTERRUPTED: Duration = Duration::from_secs(2);
 
 /// The whole system in one process.
 pub struct Session {
@@ -160,15 +164,26 @@ impl Session {
     pub async fn serve(self) -> anyhow::Result<Code> {
         let mut signals = Signals::new()?;
         let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
+        let code = loop {
+            self.take_up_interrupted().await?;
+            tokio::select! {
+                code = signals.next() => break code,
+                () = tokio::time::sleep(LOOK_FOR_INTERRUPTED) => {}
+            }
+        };
+        door.close().await;
+        self.close().await;
+        Ok(code)
+    }
+
+    /// Runs that another process left, or that died with it, go on here (R6).
+    async fn take_up_interrupted(&self) -> anyhow::Result<()> {
         for run in stored::interrupted(self.coordinator.ports()).await? {
             output::note(&format!("continuing {run}"));
             self.coordinator.run_in_background(run);
         }
-        output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
-        let code = signals.next().await;
-        door.close().await;
-        self.close().await;
-        Ok(code)
+        Ok(())
     }
 
     /// Ends everything of this session; a second signal does not wait for it, the keeper then does the rest.

@@ -200,7 +200,7 @@ fn r06_serve_executes_detached_runs_and_takes_up_interrupted_ones() {
         skein.workflow("w.js", "return await parallel([1, 2].map(i => () => agent('p' + i, {agentType: 'waits'})))");
     let path = script.to_str().expect("a path");
     let alone = skein.run(["run", path, "--yes", "--detach"]);
-    assert_eq!(alone.code, Some(2));
+    assert_eq!(alone.code, Some(69));
     assert!(alone.stderr.contains("--detach needs a `skein serve`"), "{}", alone.stderr);
 
     let mut served = skein.spawn(["serve"]);

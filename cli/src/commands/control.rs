@@ -3,7 +3,7 @@
 use crate::args::{AgentArgs, Global, RunName};
 use crate::client::Client;
 use crate::commands::agents;
-use crate::exit::{Code, usage};
+use crate::exit::{Code, unreachable, usage};
 use crate::output;
 use crate::session::existing_store;
 use crate::stored;
@@ -121,7 +121,7 @@ async fn nobody_executes(global: &Global, run: &RunId) -> anyhow::Error {
             let command = crate::session::resume_command(global, run);
             usage(format!("nobody executes {run}: it was interrupted; continue it with: {command}"))
         }
-        Ok(status) => usage(format!("{run} is {status}, but the process that executes it cannot be reached")),
+        Ok(status) => unreachable(format!("{run} is {status}, but the process that executes it cannot be reached")),
         Err(error) => error,
     }
 }

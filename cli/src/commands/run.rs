@@ -3,7 +3,7 @@
 use crate::args::{Global, RunArgs};
 use crate::client::Client;
 use crate::commands::resume;
-use crate::exit::{Code, usage};
+use crate::exit::{Code, unreachable, usage};
 use crate::launch::{self, Launch};
 use crate::output::{self, printable};
 use crate::session::{Session, existing_store, this_program};
@@ -46,8 +46,11 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
 
 /// Hands the run to whoever serves the store.
 async fn detach(global: &Global, launch: Launch) -> anyhow::Result<Code> {
-    let none =
-        || usage("--detach needs a `skein serve` on this store, and none is running: start one, or leave --detach out");
+    let none = || {
+        unreachable(
+            "--detach needs a `skein serve` on this store, and none is running: start one, or leave --detach out",
+        )
+    };
     let client = Client::of_serve(global)?.ok_or_else(none)?;
     let Accepted { run } = client.post("/runs", Some(&Submission { spec: launch.spec })).await?;
     if global.json {

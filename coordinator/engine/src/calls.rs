@@ -6,7 +6,7 @@ use crate::event::{Event, RunError};
 use crate::options::{CallRefusal, Written, clip_name, read_options};
 use crate::reuse::{Reusable, call_key};
 use crate::run::{Batch, Run, externalise};
-use crate::state::{CallRecord, Stage};
+use crate::state::{CallRecord, Stage, WARNINGS_KEPT};
 use skein_common::agent::RunnerKind;
 use skein_common::run::RunStatus;
 use skein_common::script::{Call, CallKind, Op};
@@ -59,7 +59,7 @@ impl Run {
                 }
                 Op::SlotFailed { place, message, script_error, refused } => {
                     if self.state.counts.slots_failed < SLOTS_FAILED_MAX {
-                        let message = clip_bytes(message, SLOT_MESSAGE_BYTES_MAX);
+                        let (place, message) = (clip_name(&place), clip_bytes(message, SLOT_MESSAGE_BYTES_MAX));
                         self.record(Event::SlotFailed { place, message, script_error, refused }, batch)?;
                     }
                 }
@@ -97,14 +97,17 @@ impl Run {
     }
 
     fn call(&mut self, call: Call, batch: &mut Batch) -> Result<(), Refused> {
-        if self.state.stop_requested {
-            return self.refuse_stopped(call, batch);
-        }
         let without_agent = self.state.calls.len() - self.state.agents.len();
         if without_agent >= usize::try_from(CALLS_WITHOUT_AGENT_MAX).unwrap_or(usize::MAX) {
+            if self.state.stop_requested {
+                return self.end_stopped(batch);
+            }
             let message =
                 format!("the script made more calls than the cap of {CALLS_WITHOUT_AGENT_MAX} beside its agents");
             return self.end(RunStatus::Failed, Some(RunError::new("limit", message)), batch);
+        }
+        if self.state.stop_requested {
+            return self.refuse_stopped(call, batch);
         }
         match call.kind {
             CallKind::Timer { delay_ms } => self.record(Event::TimerSet { call: call.id, delay_ms }, batch),
@@ -178,8 +181,8 @@ impl Run {
         warnings: Vec<String>,
         batch: &mut Batch,
     ) -> Result<(), Refused> {
-        for text in warnings {
-            if !self.state.warnings.contains(&text) {
+        for text in warnings.into_iter().map(|text| clip_bytes(text, SLOT_MESSAGE_BYTES_MAX)) {
+            if self.state.warnings.len() <= WARNINGS_KEPT && !self.state.warnings.contains(&text) {
                 self.record(Event::Warned { text, from_script: false }, batch)?;
             }
         }
@@ -223,7 +226,7 @@ impl Run {
             agent,
             key,
             name: refusal.name.to_owned(),
-            message: refusal.message,
+            message: clip_bytes(refusal.message, SLOT_MESSAGE_BYTES_MAX),
             limit,
             spent: self.state.budget.spent,
             cap_reached: self.state.cap_reached(),

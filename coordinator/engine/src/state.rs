@@ -219,7 +219,8 @@ impl RunState {
             Event::RunSubmitted { .. } => return Err(String::from("a second RunSubmitted")),
             Event::EpochBegan { epoch } => {
                 self.epoch = *epoch;
-                self.epochs_without_settlement += 1;
+                // Nothing can settle while a person holds the run.
+                self.epochs_without_settlement += u32::from(!self.paused);
             }
             Event::RunStarted { meta, behaviour } => {
                 self.phases = Phases::declared(&meta.phases);
@@ -295,7 +296,10 @@ impl RunState {
                 self.stage = Stage::Returned;
             }
             Event::Paused {} => self.paused = true,
-            Event::Resumed {} => self.paused = false,
+            Event::Resumed {} => {
+                self.paused = false;
+                self.epochs_without_settlement = 0;
+            }
             Event::StopRequested {} => {
                 self.paused = false;
                 self.stop_requested = true;

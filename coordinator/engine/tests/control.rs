@@ -242,3 +242,16 @@ fn r08_an_agent_that_was_interrupted_and_whose_worker_goes_down_is_over() {
     assert!(state.agents[1].runs(2));
     assert_eq!(state.agents[1].losses_of_ours, 0);
 }
+
+#[test]
+fn r08_takeovers_of_a_paused_run_do_not_count_as_getting_nowhere() {
+    let mut driven = two_at_a_time();
+    driven.call_many(1);
+    driven.accept(Command::Pause).expect("holds");
+    for epoch in 2..20 {
+        driven.accept(Command::Begin { epoch }).expect("taken over");
+    }
+    assert_eq!(status(&driven), RunStatus::Pausing);
+    driven.accept(Command::Resume).expect("goes on");
+    driven.finish(1, 0).expect("done");
+}

@@ -323,3 +323,20 @@ fn l06_a_large_run_gets_one_warning_and_goes_on() {
     costly.call("p", None);
     assert_eq!(costly.run.state().warnings.iter().filter(is_large).count(), 1, "by projected tokens");
 }
+
+#[test]
+fn c10_what_a_script_makes_large_is_cut_before_it_is_journalled() {
+    let mut driven = Driven::started(spec());
+    let large = "x".repeat(1_000_000);
+    let refused = driven.call("p", Some(&format!(r#"{{"timeout":"{large}"}}"#)));
+    let unknown: Vec<String> = (0..5_000).map(|number| format!(r#""key{number}{}":1"#, "y".repeat(50))).collect();
+    let warned = driven.call("p", Some(&format!("{{{}}}", unknown.join(","))));
+    let place = format!("parallel[0] {large}");
+    let slot = Op::SlotFailed { place, message: large.clone(), script_error: true, refused: false };
+    let failed = driven.accept(Command::Operate { ops: vec![slot] }).expect("operates");
+    for events in [refused, warned, failed] {
+        let records = skein_engine::encode_records(1, 1, 1, &events).expect("encodes");
+        let bytes: usize = records.iter().map(Vec::len).sum();
+        assert!(bytes < 64 * 1024, "{bytes} bytes");
+    }
+}
