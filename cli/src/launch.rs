@@ -11,11 +11,11 @@ use skein_common::agent::RunnerKind;
 use skein_common::config::parse_duration_ms;
 use skein_common::run::{RunLimits, RunSpec};
 use skein_common::workflow::is_workflow_name;
+use skein_coordinator::check_args;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// `args` may be so deep (C11), and the definitions and saved workflows of a run together so large (R2a).
-const ARGS_DEPTH_MAX: usize = 100;
 const DEFINITIONS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A run as it will be submitted, and what to tell the person about it.
@@ -138,34 +138,9 @@ fn read_stdin() -> anyhow::Result<String> {
 }
 
 fn check_json(text: &str) -> anyhow::Result<()> {
-    if json_depth(text) > ARGS_DEPTH_MAX {
-        return Err(usage(format!("--args is nested deeper than {ARGS_DEPTH_MAX}")));
-    }
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|error| usage(format!("--args is not JSON: {error}; quote it for your shell, or use --args @FILE")))
+    check_args(text).map_err(|error| usage(format!("--args: {error}; quote it for your shell, or use --args @FILE")))
 }
 
-/// Nesting of brackets outside strings.
-fn json_depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// Flags beat settings; a program that is named at all means the runner that runs it, unless another is named.
 fn runner_and_command(
     args: &RunArgs,
     defaults: &RunDefaults,
@@ -235,7 +210,7 @@ mod tests {
 
     #[test]
     fn c37_depth_is_counted_outside_strings_only() {
-        assert_eq!(json_depth(r#"{"a":["[[[[\"[[["]}"#), 2);
+        assert!(check_json(r#"{"a":["[[[[\"[[["]}"#).is_ok());
         assert!(check_json(&("[".repeat(101) + &"]".repeat(101))).is_err());
         assert!(check_json(&("[".repeat(100) + &"]".repeat(100))).is_ok());
     }

@@ -181,7 +181,9 @@ impl Session {
     async fn take_up_interrupted(&self) -> anyhow::Result<()> {
         for run in stored::interrupted(self.coordinator.ports()).await? {
             output::note(&format!("continuing {run}"));
-            self.coordinator.run_in_background(run);
+            if let Err(reason) = self.coordinator.begin(run.clone()).await {
+                tracing::warn!(run_id = %run, reason, "run not taken up");
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Bootstrap: puts a coordinator together from the ports it is given. Which adapters are behind them is the business of
 //! whoever starts the process.
 
-use crate::actors::{ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
+use crate::actors::{BeginRun, ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{DriverContext, HibernationRule};
 use crate::submission::{IdempotencyKey, SubmitError, Submitted, submit, submit_once};
@@ -101,16 +101,13 @@ impl Coordinator {
         &self.ports
     }
 
-    /// Runs a submitted or interrupted run without anybody waiting for its end; a paused one stays paused.
-    pub fn run_in_background(&self, run: RunId) {
-        let root = self.root.clone();
-        actix::spawn(async move {
-            if let Ok(RunEnd::Interrupted { reason }) =
-                root.send(RunToItsEnd { run: run.clone(), lifts_pause: false }).await
-            {
-                tracing::warn!(run_id = %run, reason, "run left");
-            }
-        });
+    /// Takes a submitted or interrupted run up without waiting for its end; a paused one stays paused.
+    ///
+    /// # Errors
+    /// Why it cannot be taken up here: another process has it.
+    pub async fn begin(&self, run: RunId) -> Result<(), String> {
+        let begun = self.root.send(BeginRun { run }).await;
+        begun.unwrap_or_else(|_| Err(String::from("the coordinator is gone")))
     }
 
     /// A person pauses, resumes or stops a run that is executed here, or stops, restarts or skips one of its agents.

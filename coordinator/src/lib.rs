@@ -21,5 +21,5 @@ pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
 pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
-pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, submit, submit_once};
+pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, check_args, submit, submit_once};
 pub use watch::{WatchItem, Watcher, topic};

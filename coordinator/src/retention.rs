@@ -34,6 +34,9 @@ pub type RemoveFiles = Box<dyn Fn(&RunId) -> io::Result<()> + Send + Sync>;
 pub enum RemoveError {
     #[error("{run} is being run by {holder}; stop it first")]
     Live { run: RunId, holder: String },
+    /// A run that lives may still reuse its results.
+    #[error("{child}, which is being run by {holder}, reuses results of {run}; wait for its end or stop it first")]
+    Reused { run: RunId, child: RunId, holder: String },
     #[error("there is no run {run}; `skein runs` lists them")]
     NotFound { run: RunId },
     #[error(transparent)]
@@ -128,7 +131,7 @@ impl Retention {
     async fn removed_if_free(&self, run: &RunId) -> bool {
         match self.remove(run).await {
             Ok(()) => true,
-            Err(RemoveError::Live { .. } | RemoveError::NotFound { .. }) => false,
+            Err(RemoveError::Live { .. } | RemoveError::Reused { .. } | RemoveError::NotFound { .. }) => false,
             Err(error) => {
                 tracing::warn!(run_id = %run, %error, "run not removed; the next sweep tries again");
                 false
@@ -142,6 +145,9 @@ impl Retention {
         if !is_begun && self.ports.journal.read(run, 0).await?.is_empty() {
             return Err(RemoveError::NotFound { run: run.clone() });
         }
+        if !is_begun {
+            self.check_not_reused(run).await?;
+        }
         directory.put(REMOVALS_TABLE, run.as_str(), Bytes::new()).await?;
         self.remove_key(run).await?;
         directory.remove(RUNS_TABLE, run.as_str()).await?;
@@ -149,6 +155,20 @@ impl Retention {
         self.ports.blobs.remove_run(run).await?;
         (self.remove_files)(run)?;
         Ok(directory.remove(REMOVALS_TABLE, run.as_str()).await?)
+    }
+
+    /// What a run reuses is copied into it as it is asked for, so a parent is needed until its children have ended.
+    async fn check_not_reused(&self, run: &RunId) -> Result<(), RemoveError> {
+        for (_, entry) in self.ports.directory.list(RUNS_TABLE).await? {
+            let Ok(child) = serde_json::from_slice::<RunView>(&entry) else { continue };
+            if child.parent.as_ref() != Some(run) || child.status.is_end() {
+                continue;
+            }
+            if let Some(holder) = self.ports.leases.holder(child.run.as_str()).await.map_err(RemoveError::Lease)? {
+                return Err(RemoveError::Reused { run: run.clone(), child: child.run, holder });
+            }
+        }
+        Ok(())
     }
 
     /// The idempotency key that names the run may be used again.

@@ -1,8 +1,10 @@
 //! Reads the files that `workflow({scriptPath})` names: below the folders that the run was submitted with, and nowhere
 //! else (C40, R2a).
 
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 /// A longer file is no script; the script host has a cap of its own below it.
@@ -18,8 +20,11 @@ const NOT_THERE: &str = "there is no such file below the project or the script's
 pub fn read_script(roots: &[String], path: &str) -> Result<String, String> {
     let file = locate(roots, Path::new(path))?;
     let mut bytes = Vec::new();
-    let opened = File::open(&file).and_then(|file| {
+    let opened = open_located(&file).and_then(|file| {
         let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Ok(metadata);
+        }
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         Ok(metadata)
     });
@@ -29,6 +34,14 @@ pub fn read_script(roots: &[String], path: &str) -> Result<String, String> {
         Ok(_) => String::from_utf8(bytes).map_err(|_| String::from("it is not UTF-8 text")),
         Err(error) => Err(format!("it cannot be read: {error}")),
     }
+}
+
+/// Opens the very file that was located: it may have been replaced since by a link or a pipe.
+fn open_located(located: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(located, flags, Mode::empty())?);
+    let opened = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if opened == located { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 fn locate(roots: &[String], path: &Path) -> Result<PathBuf, String> {

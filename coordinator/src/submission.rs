@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skein_common::ports::{BlobError, DirectoryError, JournalError, Ports};
 use skein_common::run::RunSpec;
 use skein_common::view::RunView;
-use skein_common::{Digest, RunId};
+use skein_common::{Digest, Payload, RunId};
 use skein_engine::{RecordError, Run, encode_records, run_view};
 use uuid::Uuid;
 
@@ -17,6 +17,10 @@ pub const RUNS_TABLE: &str = "runs";
 pub(crate) const KEYS_TABLE: &str = "submission_keys";
 /// Run -> digest of the key it was submitted under, so that the key goes with its run.
 pub(crate) const KEY_OF_RUN_TABLE: &str = "submission_key_of_run";
+/// Definitions and saved workflows of one run (R2a).
+const NAMED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// JSON that crosses the boundary may be so deep (C11).
+const ARGS_DEPTH_MAX: usize = 100;
 /// An idempotency key is at most so long.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -106,7 +110,7 @@ pub async fn submit_once(
     spec: RunSpec,
     idempotency: &IdempotencyKey,
 ) -> Result<Submitted, SubmitError> {
-    spec.limits.check().map_err(SubmitError::Invalid)?;
+    check(&spec).map_err(SubmitError::Invalid)?;
     let run = claim_key(ports, clock, idempotency).await?;
     if is_stored(ports, &run).await? {
         return Ok(Submitted { run, is_new: false });
@@ -137,9 +141,62 @@ fn new_run_id() -> RunId {
     RunId::from_uuid(Uuid::now_v7())
 }
 
+/// Why no run can be made from this, whoever sent it.
+fn check(spec: &RunSpec) -> Result<(), String> {
+    spec.limits.check()?;
+    let workflows = spec.workflows.iter().map(|workflow| &workflow.source);
+    if [&spec.script].into_iter().chain(spec.args.as_ref()).chain(workflows.clone()).any(|text| text.inline().is_none())
+    {
+        return Err(String::from("script, args and saved workflows are sent as texts, not by their digest"));
+    }
+    if let Some(args) = spec.args.as_ref().and_then(Payload::inline) {
+        check_args(args)?;
+    }
+    let definitions: usize = spec.definitions.iter().map(|definition| definition.body.len()).sum();
+    let saved: usize = workflows.filter_map(Payload::inline).map(str::len).sum();
+    if definitions + saved > NAMED_BYTES_MAX {
+        return Err(format!(
+            "agent definitions have {definitions} bytes and saved workflows {saved}; the limit for both is 4 MiB"
+        ));
+    }
+    Ok(())
+}
+
+/// `args` as every client must send them (C11, C37).
+///
+/// # Errors
+/// They are no JSON, or nested too deeply.
+pub fn check_args(json: &str) -> Result<(), String> {
+    if json_depth(json) > ARGS_DEPTH_MAX {
+        return Err(format!("args is nested deeper than {ARGS_DEPTH_MAX}"));
+    }
+    serde_json::from_str::<serde::de::IgnoredAny>(json)
+        .map(|_| ())
+        .map_err(|error| format!("args is not JSON: {error}"))
+}
+
+/// Nesting of brackets outside strings.
+fn json_depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// False when somebody else stored it first, which only a run of a shared key can meet.
 async fn store_run(ports: &Ports, clock: &dyn Clock, run_id: &RunId, spec: RunSpec) -> Result<bool, SubmitError> {
-    spec.limits.check().map_err(SubmitError::Invalid)?;
+    check(&spec).map_err(SubmitError::Invalid)?;
     let now_ms = clock.now_ms();
     let (mut run, event) = Run::submit(spec, now_ms);
     for large in run.take_large_texts() {

@@ -144,6 +144,13 @@ fn what_cannot_be_is_a_problem_and_never_a_crash() {
     bad["spec"]["limits"]["concurrency"] = json!(0);
     let detail = served.ask("POST", "/runs", "", &bad.to_string()).problem(400, "bad-request");
     assert!(detail.contains("concurrency must be 1 to 256"), "{detail}");
+    let mut bad = serde_json::from_str::<Value>(&served.submission("return 1", &json!(1))).expect("JSON");
+    let nowhere = skein_common::Payload::text("x".repeat(64 * 1024)).reference_if_large().expect("is large");
+    bad["spec"]["script"] = serde_json::to_value(nowhere).expect("encodes");
+    served.ask("POST", "/runs", "", &bad.to_string()).problem(400, "bad-request");
+    let mut bad = serde_json::from_str::<Value>(&served.submission("return 1", &json!(1))).expect("JSON");
+    bad["spec"]["args"] = serde_json::to_value(skein_common::Payload::json("{no JSON")).expect("encodes");
+    served.ask("POST", "/runs", "", &bad.to_string()).problem(400, "bad-request");
     // Bytes that are no HTTP at all.
     let mut stream = UnixStream::connect(served.socket()).expect("connects");
     stream.write_all(b"\x00\xff\x13\x37 nonsense\r\n\r\n").expect("writes");
@@ -154,16 +161,16 @@ fn what_cannot_be_is_a_problem_and_never_a_crash() {
 #[test]
 fn r09_a_pause_holds_a_run_and_there_is_no_other_input_while_it_runs() {
     let served = Served::begin();
-    let body = served.submission("await new Promise(done => setTimeout(done, 200)); return 'over'", &json!(null));
+    // The timer is longer than any pause takes to arrive, and shorter than the patience of a test.
+    let body = served.submission("await new Promise(done => setTimeout(done, 3000)); return 'over'", &json!(null));
     let run = served.ask("POST", "/runs", "", &body).json()["run"].as_str().expect("an id").to_owned();
     let control = |action: &str| served.ask("POST", &format!("/runs/{run}/{action}"), "", "");
-    eventually("it is there to be paused", || (control("pause").status == 200).then_some(()));
+    assert_eq!(control("pause").status, 200, "it can be controlled as soon as it has an id");
     for other in ["args", "script", "message", "input"] {
         control(other).problem(404, "not-found");
     }
     eventually("its timer has fired, behind the pause", || {
-        served.skein.run(["logs", &run]);
-        (served.get(&format!("/runs/{run}")).json()["elapsed_ms"].as_u64() > Some(300)).then_some(())
+        (served.get(&format!("/runs/{run}")).json()["elapsed_ms"].as_u64() > Some(3100)).then_some(())
     });
     assert_eq!(served.get(&format!("/runs/{run}")).json()["status"], "paused");
     assert_eq!(control("resume").status, 200);

@@ -74,7 +74,7 @@ fn args_that_are_no_json_are_refused_before_anything_starts() {
     let script = skein.workflow("w.js", "return args");
     let ended = skein.run_json(&script, &["--args", "{not json"]);
     assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("--args is not JSON"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("args is not JSON"), "{}", ended.stderr);
     let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
     assert_eq!(skein.run_json(&script, &["--args", &deep]).code, Some(2));
     assert!(!skein.store().exists() || skein.runs().is_empty(), "no run was made");

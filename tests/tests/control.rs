@@ -172,6 +172,21 @@ fn r08_what_has_ended_or_was_interrupted_cannot_be_controlled_and_says_what_can_
     assert!(unknown.stderr.contains("there is no run wf_00000000000000000000000000"), "{}", unknown.stderr);
 }
 
+#[test]
+fn c33_a_script_that_computes_without_end_is_stopped_and_whoever_asked_is_told_so() {
+    let skein = Skein::new();
+    let script = skein.workflow("w.js", "log('begins'); await agent('p'); while (true) {}");
+    let args = ["run", script.to_str().expect("a path"), "--yes", "--json", "--runner", "simulated"];
+    let mut running = skein.spawn(args);
+    let run = eventually("its agent has ended", || {
+        let run = skein.runs().first()?.clone();
+        (run["agents"]["done"] == 1).then(|| run["run"].as_str().expect("an id").to_owned())
+    });
+    let answer = skein.run(["stop", &run, "--json"]).answered();
+    assert_eq!(answer["status"], "stopped");
+    assert_eq!(running.wait().expect("ends").code(), Some(4));
+}
+
 /// Agents try with the program itself, from a daemon that left its session, with an environment of its own.
 #[test]
 fn a05_an_agent_that_steers_is_refused() {
@@ -190,6 +205,34 @@ fn a05_an_agent_that_steers_is_refused() {
     let said = view["result"].as_str().expect("a text");
     assert_eq!(said.matches("agents cannot start, steer or answer for runs").count(), 3, "{said}");
     assert_eq!(view["status"], "completed");
+}
+
+/// Nor in a process of their own, nor what is kept for runs to come.
+#[test]
+fn a05_an_agent_starts_removes_and_trusts_nothing() {
+    let skein = Skein::new();
+    let program = skein_tests::skein_binary().display().to_string();
+    let store = skein.store().display().to_string();
+    let quiet = skein.workflow("quiet.js", "return 1");
+    let other = skein.run_json(&quiet, &[]).completed()["run"].as_str().expect("an id").to_owned();
+    let quiet = quiet.display();
+    let tries = [
+        format!("run {quiet} --yes"),
+        format!("resume {other}"),
+        format!("remove {other}"),
+        format!("save {other} --name kept"),
+        String::from("serve"),
+        String::from("trust . --yes"),
+        String::from("commands remove kept"),
+    ];
+    let lines: Vec<String> = tries.iter().map(|words| format!("{program} {words} --store {store} 2>&1")).collect();
+    skein.shell_agent("tries", "", &format!("{}; true", lines.join("; ")));
+    let script = skein.workflow("w.js", "return await agent('try', {agentType: 'tries'})");
+    let view = skein.run_json(&script, &[]).completed();
+    let said = view["result"].as_str().expect("a text");
+    let refused = said.matches("agents cannot start, steer or answer for runs").count();
+    assert_eq!(refused, tries.len(), "{said}");
+    assert_eq!(skein.runs().len(), 2);
 }
 
 #[test]
@@ -222,6 +265,15 @@ fn r06_serve_executes_detached_runs_and_takes_up_interrupted_ones() {
         let view = skein.run(["show", &run, "--json"]).answered();
         (view["status"] == "completed").then_some(())
     });
+    // So is one whose process dies while it serves.
+    let mut alone = skein.spawn(["run", path, "--yes"]);
+    std::fs::remove_file(skein.project().join("go-1")).expect("removes");
+    let is_second = |run: &Value| run["run"] != detached["run"] && run["agents"]["running"] == 1;
+    eventually("another run waits", || skein.runs().iter().any(is_second).then_some(()));
+    processes::kill_9(i32::try_from(alone.id()).expect("a pid"));
+    alone.wait().expect("is gone");
+    std::fs::write(skein.project().join("go-1"), "").expect("writes");
+    eventually("it is taken up and ends", || skein.runs().iter().all(|run| run["status"] == "completed").then_some(()));
     processes::signal(i32::try_from(again.id()).expect("a pid"), rustix::process::Signal::TERM);
     assert_eq!(again.wait().expect("ends").code(), Some(143));
     assert!(!skein.store().join("serve.sock").exists());

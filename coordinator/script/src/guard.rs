@@ -14,9 +14,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A turn that has computed for so long after the first look is no turn of a script that only joins results: its host
 /// gives way to all others, or 80 endless loops would slow every run down by as much (C10). Time on a processor, since a
 /// short turn takes long beside such loops. The system does not let us take it back.
-const COMPUTED_MAX: Duration = Duration::from_millis(10);
-/// A host that gives way may need more of the wall clock for the same work.
-const GIVES_WAY_FACTOR: u32 = 2;
+const COMPUTED_MAX: Duration = Duration::from_millis(50);
+/// A host that gives way waits for others, so what counts is what it computes; but not for ever.
+const GIVES_WAY_FACTOR: u32 = 6;
 
 /// Guards one turn after the other.
 #[derive(Debug)]
@@ -57,15 +57,16 @@ impl<'a> Guard<'a> {
 
     /// How much of its time the turn has left.
     fn look(&mut self) -> Duration {
-        if !self.process.gives_way()
-            && let Some(computed) = self.process.computed()
-        {
-            let before = *self.computed_before.get_or_insert(computed);
-            if computed.saturating_sub(before) >= COMPUTED_MAX {
-                self.process.give_way();
-            }
+        let elapsed = self.begun.elapsed();
+        let Some(computed) = self.process.computed() else { return self.cap.saturating_sub(elapsed) };
+        let in_turn = computed.saturating_sub(*self.computed_before.get_or_insert(computed));
+        if in_turn >= COMPUTED_MAX && !self.process.gives_way() {
+            self.process.give_way();
         }
-        let factor = if self.process.gives_way() { GIVES_WAY_FACTOR } else { 1 };
-        (self.cap * factor).saturating_sub(self.begun.elapsed())
+        if !self.process.gives_way() {
+            return self.cap.saturating_sub(elapsed);
+        }
+        let left_of_wall = (self.cap * GIVES_WAY_FACTOR).saturating_sub(elapsed);
+        self.cap.saturating_sub(in_turn).min(left_of_wall)
     }
 }

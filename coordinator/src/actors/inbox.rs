@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use tokio::sync::Notify;
 
-/// What waits for the loop of a run. Its length is bounded by the run itself: one report per running attempt, at most
-/// the run's cap, and what was rejected at its dispatch.
+/// What waits for the loop of a run. Its length is bounded: one report per running attempt, at most the run's cap, what
+/// was rejected at its dispatch, and what people ask as long as there is room.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inbox(Rc<Inner>);
 
@@ -24,6 +24,11 @@ impl Inbox {
     pub fn push(&self, item: impl Into<Incoming>) {
         self.0.items.borrow_mut().push_back(item.into());
         self.0.changed.notify_one();
+    }
+
+    /// What waits now.
+    pub fn len(&self) -> usize {
+        self.0.items.borrow().len()
     }
 
     /// Ends the loop wherever it is.

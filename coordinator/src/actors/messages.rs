@@ -27,6 +27,13 @@ pub(crate) struct RunToItsEnd {
     pub lifts_pause: bool,
 }
 
+/// Takes a run up without waiting for its end; a pause stays. Sent by: the API. Answered when it lives here.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), String>")]
+pub(crate) struct BeginRun {
+    pub run: RunId,
+}
+
 /// Leaves every run as its journal says. Sent by: the process, at its end. Answered when all Run actors are gone.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -60,6 +67,9 @@ pub(crate) struct Deliver {
     pub items: Vec<Incoming>,
 }
 
+/// Where the answer to a person goes.
+pub(crate) type Asker = oneshot::Sender<Result<(), ControlError>>;
+
 /// One thing for a run.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -67,7 +77,7 @@ pub(crate) struct Incoming {
     /// To be marked done once the journal has what follows from it.
     pub delivery: Option<u64>,
     /// Who waits for what became of it.
-    pub answer: Option<oneshot::Sender<Result<(), ControlError>>>,
+    pub answer: Option<Asker>,
 }
 
 impl From<Command> for Incoming {

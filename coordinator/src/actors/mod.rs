@@ -11,6 +11,6 @@ mod root;
 mod run;
 mod timers;
 
+pub(crate) use messages::{BeginRun, ControlRun, RunToItsEnd, Shutdown};
 pub use messages::{ControlError, RunEnd};
-pub(crate) use messages::{ControlRun, RunToItsEnd, Shutdown};
 pub(crate) use root::Root;

@@ -3,7 +3,8 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::messages::{
-    ControlError, ControlRun, Deliver, ForgetRun, Halt, Incoming, RunDied, RunEnd, RunFinished, RunToItsEnd, Shutdown,
+    BeginRun, ControlError, ControlRun, Deliver, ForgetRun, Halt, Incoming, RunDied, RunEnd, RunFinished, RunToItsEnd,
+    Shutdown,
 };
 use super::run::{Run, RunParts};
 use crate::driver::DriverContext;
@@ -31,6 +32,7 @@ struct Live {
     failures: u32,
     lease: Lease,
     address: Addr<Run>,
+    lifts_pause: bool,
     waiting: Vec<oneshot::Sender<RunEnd>>,
 }
 
@@ -87,7 +89,7 @@ impl Root {
         let RunToItsEnd { run, lifts_pause } = asked;
         let first = NewIncarnation { run: run.clone(), incarnation: 1, failures: 0, lease: lease.clone(), lifts_pause };
         let address = self.spawn_run(first, ctx);
-        self.runs.insert(run, Live { incarnation: 1, failures: 0, lease, address, waiting: vec![sender] });
+        self.runs.insert(run, Live { incarnation: 1, failures: 0, lease, address, lifts_pause, waiting: vec![sender] });
         receiver
     }
 
@@ -96,6 +98,7 @@ impl Root {
         let RunFinished { run, incarnation, end, try_again, got_further } = over;
         let Some(live) = self.runs.get(&run).filter(|live| live.incarnation == incarnation) else { return };
         let (lease, failures) = (live.lease.clone(), if got_further { 1 } else { live.failures + 1 });
+        let lifts_pause = live.lifts_pause;
         if !try_again || self.closing || failures >= FAILURES_MAX {
             return self.close_run(&run, &lease, end, ctx);
         }
@@ -115,11 +118,13 @@ impl Root {
                     incarnation: next,
                     failures,
                     lease: lease.clone(),
-                    lifts_pause: false,
+                    // Until one got further, none has told the run what the person wants.
+                    lifts_pause: lifts_pause && !got_further,
                 };
                 let address = root.spawn_run(new, ctx);
                 if let Some(live) = root.runs.get_mut(&run) {
                     (live.incarnation, live.failures, live.lease, live.address) = (next, failures, lease, address);
+                    live.lifts_pause = lifts_pause && !got_further;
                 }
             }
             Err(error) => root.tell(&run, &RunEnd::Interrupted { reason: error.to_string() }),
@@ -162,24 +167,54 @@ impl Actor for Root {
     }
 }
 
+impl Root {
+    /// Takes the run up, or joins those who wait for its end.
+    fn take_up(&mut self, asked: RunToItsEnd) -> ResponseActFuture<Root, Result<oneshot::Receiver<RunEnd>, RunEnd>> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(live) = self.runs.get_mut(&asked.run) {
+            live.waiting.push(sender);
+            return Box::pin(std::future::ready(Ok(receiver)).into_actor(self));
+        }
+        let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), asked.run.to_string());
+        let acquired = async move { leases.acquire(&name, &owner).await };
+        let adopted = acquired.into_actor(self).then(move |lease, root, ctx| {
+            let refused = match lease {
+                Ok(lease) if root.closing => Err(Some(lease)),
+                Ok(lease) => Ok(root.adopt(asked, lease, ctx)),
+                Err(error) => {
+                    return std::future::ready(Err(RunEnd::Interrupted { reason: error.to_string() }))
+                        .into_actor(root)
+                        .boxed_local();
+                }
+            };
+            let leases = root.context.ports.leases.clone();
+            async move {
+                match refused {
+                    Ok(receiver) => Ok(receiver),
+                    Err(lease) => {
+                        if let Some(lease) = lease
+                            && let Err(error) = leases.release(&lease).await
+                        {
+                            tracing::warn!(%error, "lease not released");
+                        }
+                        Err(RunEnd::Interrupted { reason: String::from("the coordinator is closing") })
+                    }
+                }
+            }
+            .into_actor(root)
+            .boxed_local()
+        });
+        Box::pin(adopted)
+    }
+}
+
 impl Handler<RunToItsEnd> for Root {
     type Result = ResponseActFuture<Root, RunEnd>;
 
     fn handle(&mut self, asked: RunToItsEnd, _: &mut Context<Root>) -> Self::Result {
-        if let Some(live) = self.runs.get_mut(&asked.run) {
-            let (sender, receiver) = oneshot::channel();
-            live.waiting.push(sender);
-            return Box::pin(end_of(receiver).into_actor(self));
-        }
-        let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), asked.run.to_string());
-        let acquired = async move { leases.acquire(&name, &owner).await };
-        let adopted = acquired.into_actor(self).map(move |lease, root, ctx| match lease {
-            Ok(lease) => Ok(root.adopt(asked, lease, ctx)),
-            Err(error) => Err(RunEnd::Interrupted { reason: error.to_string() }),
-        });
-        Box::pin(adopted.then(|adopted, root, _| {
+        Box::pin(self.take_up(asked).then(|taken_up, root, _| {
             async move {
-                match adopted {
+                match taken_up {
                     Ok(receiver) => end_of(receiver).await,
                     Err(end) => end,
                 }
@@ -187,6 +222,25 @@ impl Handler<RunToItsEnd> for Root {
             .into_actor(root)
         }))
     }
+}
+
+impl Handler<BeginRun> for Root {
+    type Result = ResponseActFuture<Root, Result<(), String>>;
+
+    fn handle(&mut self, BeginRun { run }: BeginRun, _: &mut Context<Root>) -> Self::Result {
+        if self.runs.contains_key(&run) {
+            return Box::pin(std::future::ready(Ok(())).into_actor(self));
+        }
+        Box::pin(self.take_up(RunToItsEnd { run, lifts_pause: false }).map(|taken_up, _, _| match taken_up {
+            Ok(_nobody_waits) => Ok(()),
+            Err(RunEnd::Interrupted { reason }) => Err(reason),
+            Err(RunEnd::Ended(_)) => Ok(()),
+        }))
+    }
+}
+
+async fn end_of(receiver: oneshot::Receiver<RunEnd>) -> RunEnd {
+    receiver.await.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
 }
 
 impl Handler<ControlRun> for Root {
@@ -203,10 +257,6 @@ impl Handler<ControlRun> for Root {
             receiver.await.unwrap_or(Err(ControlError::Unanswered))
         })
     }
-}
-
-async fn end_of(receiver: oneshot::Receiver<RunEnd>) -> RunEnd {
-    receiver.await.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
 }
 
 impl Handler<RunFinished> for Root {

@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
-use super::messages::{ControlError, Deliver, Halt, Incoming, RegisterRun, RunDied, RunEnd, RunFinished};
+use super::messages::{Asker, ControlError, Deliver, Halt, Incoming, RegisterRun, RunDied, RunEnd, RunFinished};
 use super::performer::{RunPerformer, VIEW_INTERVAL};
 use super::root::Root;
 use super::timers::Timers;
@@ -12,11 +12,15 @@ use crate::journal::{load_run, load_text};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
 use skein_common::RunId;
 use skein_common::ports::{JournalError, Lease};
+use skein_common::run::RunStatus;
 use skein_common::wire::AttemptRef;
-use skein_engine::{Command, run_view};
+use skein_engine::{Command, Refused, run_view};
 
 /// Messages waiting for the loop; beyond it Fleet waits, and so do the workers behind it.
 const MAILBOX: usize = 1024;
+
+/// Requests of people and reports that may wait; a request beyond it is answered with `try again`.
+const ASKED_MAX: usize = 1024;
 
 /// A report passes this many tasks between the end of an attempt and the loop; after so many rounds without one, none
 /// is on its way.
@@ -119,9 +123,12 @@ impl Actor for Run {
                 () = inbox.halted() => Ok(RunEnd::Interrupted { reason: String::from("interrupted") }),
                 end = live(run, context, alive, &inbox, &mut performer) => end,
             };
-            if end.is_ok() {
-                for delivery in inbox.take_now().into_iter().filter_map(|item| item.delivery) {
-                    let _nobody_needs_it = results.done(delivery).await;
+            if let Ok(end) = &end {
+                for Incoming { command, delivery, answer } in inbox.take_now() {
+                    if let Some(delivery) = delivery {
+                        let _nobody_needs_it = results.done(delivery).await;
+                    }
+                    answer_late(answer, &command, end);
                 }
             }
             (end, performer.got_further)
@@ -148,6 +155,13 @@ impl Run {
         });
         ctx.stop();
     }
+}
+
+/// What a person asked of a run that ended before it took that up: a stop may have been obeyed all the same.
+fn answer_late(asker: Option<Asker>, command: &Command, end: &RunEnd) {
+    let (Some(asker), RunEnd::Ended(view)) = (asker, end) else { return };
+    let obeyed = *command == Command::Stop && view.status == RunStatus::Stopped;
+    let _nobody_waits = asker.send(if obeyed { Ok(()) } else { Err(ControlError::Refused(Refused::Ended)) });
 }
 
 /// Whether a new incarnation may get further.
@@ -287,7 +301,10 @@ impl Handler<Deliver> for Run {
 
     fn handle(&mut self, message: Deliver, _: &mut Context<Run>) {
         for item in message.items {
-            self.inbox.push(item);
+            // What workers report is bounded by the run; what people ask is not.
+            if item.answer.is_none() || self.inbox.len() < ASKED_MAX {
+                self.inbox.push(item);
+            }
         }
     }
 }

@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Bodies are definitions, scripts and args; R2a bounds the first, C10 the second.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Connections at the same time; others wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+
 /// What the API stands on.
 #[derive(Clone)]
 pub struct Api {
@@ -43,6 +46,7 @@ impl std::fmt::Debug for Api {
 /// # Errors
 /// The system refuses.
 pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> {
+    let peers = api.peers.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(api.clone()))
@@ -56,7 +60,8 @@ pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> 
     .workers(1)
     .disable_signals()
     .shutdown_timeout(1)
-    .on_connect(peer::remember)
+    .on_connect(move |connection, extensions| peer::judge(peers.as_ref(), connection, extensions))
+    .max_connections(CONNECTIONS_MAX)
     .listen_uds(listener)?
     .run();
     let handle = server.handle();

@@ -1,11 +1,10 @@
 //! Who is at the other end: the user who owns this process, and no agent of any run (A5).
 
-use super::Api;
 use super::problem::{Problem, ProblemKind};
+use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
 use std::any::Any;
 use std::io;
 
@@ -26,13 +25,21 @@ pub trait PeerCheck: Send + Sync {
     fn descends_from_attempt(&self, process: i32) -> io::Result<bool>;
 }
 
-/// Keeps with a new connection who opened it.
-pub(super) fn remember(connection: &dyn Any, extensions: &mut Extensions) {
+/// What was found out about the peer of a connection when it was opened.
+#[derive(Debug, Clone)]
+struct Verdict(Result<(), Problem>);
+
+/// Decides on a new connection. Later its process may be gone, and its number another's.
+pub(super) fn judge(peers: &dyn PeerCheck, connection: &dyn Any, extensions: &mut Extensions) {
     let stream = connection.downcast_ref::<actix_web::rt::net::UnixStream>();
-    if let Some(credentials) = stream.and_then(|stream| stream.peer_cred().ok()) {
-        let process = credentials.pid().filter(|pid| *pid > 0);
-        extensions.insert(Peer { user: credentials.uid(), process });
-    }
+    let verdict = match stream.and_then(|stream| stream.peer_cred().ok()) {
+        Some(credentials) => {
+            let process = credentials.pid().filter(|pid| *pid > 0);
+            check(Peer { user: credentials.uid(), process }, peers)
+        }
+        None => Err(forbidden("the system does not say who asks")),
+    };
+    extensions.insert(Verdict(verdict));
 }
 
 /// Lets through what the user asks and refuses everybody else.
@@ -40,11 +47,9 @@ pub(super) async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let peer = request.conn_data::<Peer>().copied();
-    let api = request.app_data::<web::Data<Api>>().cloned();
-    match (peer, api) {
-        (Some(peer), Some(api)) => check(peer, api.peers.as_ref())?,
-        _ => return Err(forbidden("the system does not say who asks").into()),
+    match request.conn_data::<Verdict>() {
+        Some(Verdict(verdict)) => verdict.clone()?,
+        None => return Err(forbidden("the system does not say who asks").into()),
     }
     next.call(request).await
 }

@@ -78,7 +78,10 @@ async fn submit(
             api.coordinator.submit_once(submission.spec, &key).await?.run
         }
     };
-    api.coordinator.run_in_background(run.clone());
+    // On return it can be controlled. Sent again, it may be anywhere and have ended long ago.
+    if let Err(reason) = api.coordinator.begin(run.clone()).await {
+        tracing::info!(run_id = %run, reason, "submitted run not taken up here");
+    }
     Ok(HttpResponse::Created().insert_header(("Location", format!("/api/v1/runs/{run}"))).json(Accepted { run }))
 }
 

@@ -5,7 +5,7 @@ use crate::journal::{RunRecord, StoredRun, load_run, load_text};
 use skein_common::script::{Loaded, Op, ScriptError, ScriptErrorKind, Start, TurnEnd};
 use skein_common::wire::AttemptRef;
 use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
-use skein_engine::{Command, Cursor, Divergence, Event, JournalSettlement, ReuseTable, Stage, settlement};
+use skein_engine::{Command, Cursor, Divergence, Effect, Event, JournalSettlement, ReuseTable, Stage, settlement};
 use skein_script::{HostLimits, LoadError as ScriptLoadError};
 use std::collections::BTreeMap;
 
@@ -50,6 +50,11 @@ impl Driver {
         let ran_before = driver.attempts_that_went_down(alive);
         if let Some(refused) = driver.accept(Command::Begin { epoch })? {
             return Err(DriverError::Deposed(refused));
+        }
+        if driver.run.state().stop_requested && !driver.run.state().is_ended() {
+            // The grace of a script that was stopped goes on while it is replayed (C33).
+            let none = super::Journalled { at_ms: driver.pending_at_ms, events: std::sync::Arc::default() };
+            performer.perform(driver.run.state(), &none, vec![Effect::StartGrace]).await;
         }
         if !driver.run.state().is_ended() {
             driver.run_script(&events, performer).await?;

@@ -9,9 +9,9 @@ use skein_common::wire::{AttemptEnd, Task};
 async fn l05_a_program_that_writes_nothing_stalls_and_is_gone() {
     let bench = Bench::new().await;
     let mut task = shell(&bench.run, 1, bench.path(), "echo begun >&2; sleep 86431.25");
-    task.stall_ms = Some(200);
+    task.stall_ms = Some(2_000);
     let report = bench.report(&task).await;
-    let expected = (Cause::Stalled, "", "no progress for 200ms\nbegun", false);
+    let expected = (Cause::Stalled, "", "no progress for 2000ms\nbegun", false);
     assert_eq!(failure(&report), expected);
     assert_eq!(processes_with("86431.25"), Vec::<i32>::new());
     bench.worker.stop().await;
