@@ -222,7 +222,7 @@ fn a05_an_agent_starts_removes_and_trusts_nothing() {
         format!("remove {other}"),
         format!("save {other} --name kept"),
         String::from("serve"),
-        String::from("trust . --yes"),
+        String::from("trust ."),
         String::from("commands remove kept"),
     ];
     let lines: Vec<String> = tries.iter().map(|words| format!("{program} {words} --store {store} 2>&1")).collect();

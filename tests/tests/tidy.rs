@@ -164,3 +164,23 @@ fn the_project_speaks_of_itself_alone() {
         }
     }
 }
+
+/// `tests/switch-off` is not run by the gate; that its patches still fit is looked at here.
+#[test]
+fn patches_that_switch_clauses_off_fit_the_code() {
+    let folder = project_dir().join("tests/fixtures/switched-off");
+    let list = std::fs::read_to_string(folder.join("list.txt")).expect("the list");
+    let names = list.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split('|').next());
+    let mut patches = 0;
+    for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+        let patch = std::fs::read_to_string(folder.join(format!("{name}.patch"))).expect("the patch");
+        let file = patch.lines().find_map(|line| line.strip_prefix("+++ b/")).expect("the file it changes");
+        let source = std::fs::read_to_string(project_dir().join(file)).expect("the file");
+        for hunk in patch.split("\n@@ ").skip(1) {
+            let before: Vec<&str> = hunk.lines().skip(1).filter_map(|line| line.strip_prefix([' ', '-'])).collect();
+            assert!(source.contains(&before.join("\n")), "{name}.patch does not fit {file} any more");
+        }
+        patches += 1;
+    }
+    assert!(patches >= 10, "only {patches} patches");
+}
