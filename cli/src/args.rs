@@ -176,6 +176,9 @@ pub struct RunArgs {
     /// Which results are reused: of every call that matches, or only up to the first that does not.
     #[arg(long, value_enum, default_value = "keyed", requires = "resume")]
     pub resume_mode: Mode,
+    /// Print every event of the run while it happens, one JSON object a line; the last line is the final object.
+    #[arg(long, conflicts_with_all = ["detach", "dry_run"])]
+    pub events: bool,
     /// Give the run to the `skein serve` of this store, print its id and leave.
     #[arg(long, conflicts_with = "dry_run")]
     pub detach: bool,

@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod doctor;
 mod door;
+mod events;
 mod exit;
 mod launch;
 mod output;
@@ -65,7 +66,7 @@ fn refuse_agents() -> anyhow::Result<()> {
 }
 
 async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<exit::Code> {
-    let global = cli.global;
+    let mut global = cli.global;
     match cli.command {
         // What helps a person whose settings are broken.
         Command::Doctor => return commands::doctor::doctor(&global, &problems).await,
@@ -79,6 +80,8 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
     if !global.quiet {
         global.settings.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }
+    // The last of the lines is the final object.
+    global.json |= matches!(&cli.command, Command::Run(args) if args.events);
     if cli.command.steers() {
         refuse_agents()?;
     }

@@ -3,6 +3,7 @@
 use crate::args::Global;
 use crate::client::{run_socket, serve_socket};
 use crate::door::Door;
+use crate::events::EventLines;
 use crate::exit::{self, Code, usage};
 use crate::output;
 use crate::progress::Progress;
@@ -31,7 +32,10 @@ pub struct Session {
     coordinator: Coordinator,
     worker: WorkerHandle,
     sweeps: Sweeps,
+    store: Store,
     store_dir: PathBuf,
+    /// Every event is printed while the run goes on.
+    prints_events: bool,
 }
 
 /// What a followed run came to.
@@ -91,13 +95,20 @@ impl Session {
         .await
         .context("cannot start the worker")?;
         let sweeps = Sweeps::start(retention(&store), settings.retention.days);
-        Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store_dir: store_dir.to_path_buf() })
+        let store_dir = store_dir.to_path_buf();
+        Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store, store_dir, prints_events: false })
     }
 
     /// The store will be removed: there is nothing to continue later.
     #[must_use]
     pub fn temporary(self) -> Session {
         Session { keeps_runs: false, ..self }
+    }
+
+    /// Every event is printed while a run goes on.
+    #[must_use]
+    pub fn printing_events(self, prints_events: bool) -> Session {
+        Session { prints_events, ..self }
     }
 
     /// Stores a new run and gives its id.
@@ -205,9 +216,17 @@ impl Session {
     async fn until_end_or_signal(&self, run: &RunId, progress: &mut Progress) -> anyhow::Result<Followed> {
         let mut signals = Signals::new()?;
         let mut end = std::pin::pin!(self.coordinator.run_to_its_end(run.clone()));
+        let new_lines = || EventLines::new(self.store.ports(), run.clone(), self.store.changes());
+        let mut lines = self.prints_events.then(new_lines);
         loop {
             tokio::select! {
-                outcome = &mut end => return Ok(Followed::Outcome(outcome)),
+                outcome = &mut end => {
+                    if let Some(lines) = &mut lines {
+                        lines.print_new().await?;
+                    }
+                    return Ok(Followed::Outcome(outcome));
+                }
+                printed = print_next(&mut lines) => printed?,
                 code = signals.next() => return Ok(Followed::Signal(code)),
                 () = progress.show_next() => {}
             }
@@ -225,6 +244,14 @@ fn owner() -> String {
 pub fn retention(store: &Store) -> Retention {
     let files = store.clone();
     Retention::new(store.ports(), owner(), Box::new(move |run| files.remove_files(run)))
+}
+
+/// Prints events as they come; waits for ever when nobody wants them.
+async fn print_next(lines: &mut Option<EventLines>) -> anyhow::Result<()> {
+    match lines {
+        Some(lines) => lines.print_next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The command that continues a run, for a person who may have named a store.

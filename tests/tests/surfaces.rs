@@ -201,3 +201,18 @@ fn a_store_without_runs_lists_none() {
     let ended = skein.run(["run", "w.js", "--yes", "--runner", "simulated", "--command", "echo"]);
     assert_eq!(ended.code, Some(2), "a flag that would be ignored is refused: {}", ended.stderr);
 }
+
+#[test]
+fn events_are_the_journal_line_by_line_and_the_final_object_is_the_last() {
+    let skein = Skein::new();
+    run_of_three(&skein);
+    let script = skein.project().join("w.js");
+    let ended = skein.run(["run", script.to_str().expect("a path"), "--yes", "--events"]);
+    let mut lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let last = lines.pop().expect("a final object");
+    assert_eq!(last["status"], "completed");
+    let types: Vec<&str> = lines.iter().map(|line| line["event"]["type"].as_str().expect("a type")).collect();
+    assert_eq!((types.first(), types.last()), (Some(&"run_submitted"), Some(&"run_ended")));
+    assert_eq!(types.iter().filter(|name| **name == "task_ended").count(), 3);
+    assert!(lines.iter().enumerate().all(|(index, line)| line["index"] == index), "no event is missing");
+}

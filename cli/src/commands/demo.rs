@@ -91,6 +91,7 @@ fn run_args(folder: &Path, fleet: &Path) -> RunArgs {
         resume: None,
         resume_mode: Mode::default(),
         detach: false,
+        events: false,
         dry_run: false,
     }
 }

@@ -41,7 +41,7 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
         return start(global, session, launch, args.strict).await;
     }
     let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
-    start(global, session, launch, args.strict).await
+    start(global, session.printing_events(args.events), launch, args.strict).await
 }
 
 /// Hands the run to whoever serves the store.
