@@ -322,7 +322,7 @@ once the project is trusted (skein trust).")]
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  skein trust .                 what its files name may run, until it changes
+  skein trust .                 shows what its files name, asks, and lets it run until they change
   skein trust --list
   skein trust --remove .")]
 pub struct TrustArgs {
@@ -335,4 +335,7 @@ pub struct TrustArgs {
     /// Trust the folder no more.
     #[arg(long)]
     pub remove: bool,
+    /// Show and trust without asking.
+    #[arg(long, conflicts_with_all = ["list", "remove"])]
+    pub yes: bool,
 }

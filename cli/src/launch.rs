@@ -3,7 +3,7 @@
 use crate::args::RunArgs;
 use crate::exit::usage;
 use crate::saved::{self, Found};
-use crate::settings::{RunDefaults, Settings, home_dir, trust};
+use crate::settings::{RunDefaults, Settings, home_dir, trusted_definitions};
 use anyhow::Context as _;
 use serde_json::Value;
 use skein_common::Payload;
@@ -12,6 +12,7 @@ use skein_common::config::parse_duration_ms;
 use skein_common::run::{RunLimits, RunSpec};
 use skein_common::workflow::is_workflow_name;
 use skein_coordinator::check_args;
+use skein_worker::definition::Places;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -37,8 +38,12 @@ pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
     let (script_args, args_parsed_from_text) = read_args(args)?;
     let script_path = std::path::absolute(&script.path)?;
     let script_dir = script_path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let mut found = skein_worker::definition::discover(&script_dir, &project_dir, home.as_deref());
-    trust::keep_trusted(&mut found.definitions, &script_dir, home.as_deref(), &mut found.warnings);
+    let found = trusted_definitions(&Places {
+        script_dir: &script_dir,
+        script_project: script.project.as_deref(),
+        project_dir: &project_dir,
+        home: home.as_deref(),
+    });
     let definitions_bytes: usize = found.definitions.iter().map(|definition| definition.body.len()).sum();
     let saved_bytes: usize = saved.workflows.iter().map(|saved| saved.source.len()).sum();
     if definitions_bytes + saved_bytes > DEFINITIONS_BYTES_MAX {
@@ -85,6 +90,8 @@ pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
 struct Script {
     path: PathBuf,
     source: String,
+    /// The project that it was looked up in by its name; a person who names a file trusts what is beside it.
+    project: Option<PathBuf>,
 }
 
 /// A file that exists, else the saved workflow of that name.
@@ -92,10 +99,14 @@ fn choose_script(asked: &Path, found: &Found) -> anyhow::Result<Script> {
     let name = asked.to_str().filter(|name| is_workflow_name(name));
     match name.filter(|_| !asked.exists() || asked.is_dir()) {
         Some(name) => match found.named(name) {
-            Some(saved) => Ok(Script { path: saved.path.clone(), source: saved.source.clone() }),
+            Some(saved) => Ok(Script {
+                path: saved.path.clone(),
+                source: saved.source.clone(),
+                project: saved.project().map(Path::to_path_buf),
+            }),
             None => Err(usage(format!("there is no file and no saved workflow `{name}`; {}", found.known()))),
         },
-        None => Ok(Script { path: asked.to_path_buf(), source: read_script(asked)? }),
+        None => Ok(Script { path: asked.to_path_buf(), source: read_script(asked)?, project: None }),
     }
 }
 

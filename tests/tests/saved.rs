@@ -142,3 +142,13 @@ fn r02a_definitions_and_saved_workflows_are_4_mib_at_most() {
     let refused = skein.run_json(&file, &[]);
     assert!(refused.code == Some(2) && refused.stderr.contains("the limit for both is 4 MiB"), "{refused:?}");
 }
+
+#[test]
+fn u04_a_text_that_ends_its_script_host_is_listed_with_its_error_beside_the_others() {
+    let skein = Skein::new();
+    skein.write(".claude/commands/deep.js", &text("deep", &format!("return {}1", "!".repeat(400_000))));
+    skein.write(".claude/commands/good.js", &text("good", "return 1"));
+    let listed = skein.run(["commands", "--json"]).json();
+    assert!(listed[0]["error"].as_str().is_some_and(|error| error.contains("overflowed")), "{listed}");
+    assert_eq!((&listed[1]["name"], &listed[1]["error"]), (&json!("good"), &Value::Null));
+}

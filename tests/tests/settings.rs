@@ -122,7 +122,7 @@ fn a_program_that_a_project_names_runs_only_once_the_project_is_trusted() {
     assert!(untrusted.stderr.contains(&advice), "the command to type: {}", untrusted.stderr);
     let refused = skein.run_json(&script, &[]);
     assert!(!skein.project().join("ran").exists(), "--yes does not trust: {}", refused.stdout);
-    let trusted = skein.run(["trust", "--json"]).json();
+    let trusted = skein.run(["trust", "--yes", "--json"]).json();
     assert_eq!((&trusted["dir"], &trusted["trusted"]), (&json!(project), &json!(true)));
     assert!(trusted["settings"]["run.command"].is_array(), "{trusted}");
     let view = skein.run_json(&script, &[]);
@@ -158,7 +158,7 @@ fn agent_types_of_a_project_that_run_programs_need_trust_and_those_beside_the_sc
     assert_eq!(ended.failed().1["kind"], "thrown");
     let checked = skein.run(["check".as_ref(), script.as_os_str(), "--json".as_ref()]);
     assert_eq!(checked.json()["agents"], json!(["model"]));
-    assert!(skein.run(["trust", "."]).stdout.contains("agent type tool"));
+    assert!(skein.run(["trust", ".", "--yes"]).stdout.contains("agent type tool"));
     assert_eq!(skein.run_json(&script, &[]).completed()["result"], "ran");
     skein.write(".claude/agents/tool.md", &program.replace("ran", "changed"));
     assert!(skein.run_json(&script, &[]).stderr.contains(warning));

@@ -6,11 +6,12 @@ use crate::launch::read_script;
 use crate::output::{self, printable};
 use crate::report::with_caret;
 use crate::session::this_program;
-use crate::settings::{Settings, home_dir, trust};
+use crate::settings::{Settings, home_dir, trusted_definitions};
 use anyhow::Context as _;
 use serde::Serialize;
 use skein_common::script::{Finding, Meta, ScriptError};
 use skein_script::{HostPool, LoadError};
+use skein_worker::definition::Places;
 use std::path::{Path, PathBuf};
 
 /// What `check --json` says of one file, one line each.
@@ -44,9 +45,9 @@ async fn check_one(settings: &Settings, hosts: &HostPool, path: &Path) -> anyhow
     let source = read_script(path)?;
     let absolute = std::path::absolute(path)?;
     let script_dir = absolute.parent().unwrap_or(Path::new("/"));
-    let home = home_dir();
-    let mut found = skein_worker::definition::discover(script_dir, &std::env::current_dir()?, home.as_deref());
-    trust::keep_trusted(&mut found.definitions, script_dir, home.as_deref(), &mut found.warnings);
+    let (project_dir, home) = (std::env::current_dir()?, home_dir());
+    let places = Places { script_dir, script_project: None, project_dir: &project_dir, home: home.as_deref() };
+    let found = trusted_definitions(&places);
     let mut checked = Checked {
         file: path.to_path_buf(),
         ok: false,

@@ -26,7 +26,7 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
         launch.spec = parent.inherit(launch.spec);
     }
     for warning in &launch.warnings {
-        output::note(&format!("warning: {warning}"));
+        output::note(&format!("warning: {}", printable(warning)));
     }
     if !args.dry_run && !args.yes && !confirmed(&global.settings, &launch).await? {
         output::note("not started");

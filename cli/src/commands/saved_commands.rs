@@ -9,6 +9,7 @@ use crate::session::this_program;
 use crate::settings::home_dir;
 use anyhow::Context as _;
 use serde::Serialize;
+use skein_common::script::{Loaded, Meta};
 use skein_script::{HostPool, LoadError};
 use std::path::PathBuf;
 
@@ -85,16 +86,21 @@ async fn describe(global: &Global, found: &Found) -> anyhow::Result<Vec<Listed>>
     let limits = &global.settings.host_limits;
     let mut listed = Vec::new();
     for saved in &found.workflows {
-        let (meta, error) = match hosts.check(&saved.source, limits).await {
-            Ok(loaded) => (Some(loaded.meta), None),
-            Err(LoadError::Script(error)) => (None, Some(error.message)),
-            Err(error) => return Err(error.into()),
-        };
+        let (meta, error) = meta_or_error(hosts.check(&saved.source, limits).await);
         let when_to_use = meta.as_ref().and_then(|meta| meta.when_to_use.clone());
         let (name, level, path) = (saved.name.clone(), saved.level, saved.path.clone());
         listed.push(Listed { name, description: meta.map(|meta| meta.description), when_to_use, level, path, error });
     }
     Ok(listed)
+}
+
+/// A failure of any kind is this one's: the others can still run, also when the text ended its host.
+fn meta_or_error(checked: Result<Loaded, LoadError>) -> (Option<Meta>, Option<String>) {
+    match checked {
+        Ok(loaded) => (Some(loaded.meta), None),
+        Err(LoadError::Script(error)) => (None, Some(error.message)),
+        Err(error) => (None, Some(error.to_string())),
+    }
 }
 
 fn show(global: &Global, saved: &Saved) -> anyhow::Result<Code> {
@@ -120,4 +126,16 @@ fn remove(global: &Global, found: &Found, saved: &Saved) -> anyhow::Result<Code>
         output::note(&format!("`{}` now means {}", saved.name, printable(&next.path.to_string_lossy())));
     }
     Ok(Code::Completed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_script::HostError;
+
+    #[test]
+    fn a_host_that_is_gone_is_the_error_of_one_entry() {
+        let (meta, error) = meta_or_error(Err(LoadError::Host(HostError::ZygoteGone { reason: "killed".to_owned() })));
+        assert!(meta.is_none() && error.is_some_and(|error| error.contains("killed")));
+    }
 }

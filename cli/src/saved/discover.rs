@@ -4,6 +4,7 @@ use super::{COMMANDS_DIR, CONFIG_DIR, EXTENSION, WORKFLOWS_DIR};
 use serde::Serialize;
 use skein_common::Payload;
 use skein_common::workflow::{KnownWorkflow, WorkflowRef, is_workflow_name};
+use skein_worker::definition::is_foreign;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,15 @@ pub struct Saved {
     pub path: PathBuf,
     /// Byte for byte.
     pub source: String,
+}
+
+impl Saved {
+    /// The folder whose `.claude` it is in, when that is a project's.
+    #[must_use]
+    pub fn project(&self) -> Option<&Path> {
+        // <project>/.claude/commands/<name>.js, none of them a link.
+        self.path.ancestors().nth(3).filter(|_| self.level == Level::Project)
+    }
 }
 
 /// What was found.
@@ -80,7 +90,7 @@ impl Found {
 }
 
 /// Reads `.claude/commands` and `.claude/workflows` of every folder upward from `project_dir`, then those in `home`.
-/// A folder or file that is a link is not read: it may lead anywhere.
+/// A folder or file that is a link is not read: it may lead anywhere. Nor is another user's.
 #[must_use]
 pub fn discover(project_dir: &Path, home: Option<&Path>) -> Found {
     let mut found = Found::default();
@@ -121,9 +131,14 @@ fn read_config(folder: &Path, level: Level, found: &mut Found) {
         return;
     }
     for name in [COMMANDS_DIR, WORKFLOWS_DIR] {
-        let folder = config.join(name);
-        if is_plain_folder(&folder, &mut found.warnings) {
-            read_folder(&folder, level, found);
+        let saved = config.join(name);
+        if !is_plain_folder(&saved, &mut found.warnings) {
+            continue;
+        }
+        if level == Level::Project && [folder, &config, &saved].into_iter().any(is_foreign) {
+            found.warnings.push(format!("{} is not read: it belongs to another user", saved.display()));
+        } else {
+            read_folder(&saved, level, found);
         }
     }
 }

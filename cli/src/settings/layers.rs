@@ -1,8 +1,7 @@
 //! Layers: reads the files and variables, the weakest first, and keeps who said what.
 
 use super::keys::{FromProject, KEYS, Key};
-use super::trust::{self, ProjectItems};
-use super::{Settings, config_files};
+use super::{ProjectItems, Settings, config_files, trust};
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -138,6 +137,8 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<Entry>, Problem> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(refuse(format!("cannot be read: {error}"))),
+        // To open a pipe waits for its other end, and a device may never end.
+        Ok(metadata) if !metadata.is_file() => return Err(refuse(String::from("is not a regular file"))),
         Ok(metadata) if metadata.len() > FILE_BYTES_MAX => return Err(refuse(String::from("is larger than 1 MiB"))),
         Ok(_) => {}
     }

@@ -1,15 +1,18 @@
 //! Settings of this process, in layers: defaults, the system's file, the user's, the project's, `SKEIN_*`, flags.
 //!
-//! [`keys`] says what can be set and from where, [`layers`] reads it, [`trust`] keeps which projects may name programs.
+//! [`keys`] says what can be set and from where, [`layers`] reads it, [`project`] knows what of a project needs trust,
+//! [`trust`] keeps which projects have it.
 
 mod keys;
 mod layers;
 mod paths;
+mod project;
 pub mod trust;
 
 pub use keys::{KEYS, Key};
 pub use layers::{Origin, Problem, project_items_that_need_trust};
 pub use paths::{config_files, home_dir, state_dir};
+pub use project::{ProjectAgent, ProjectItems, trusted_definitions};
 
 use skein_common::agent::RunnerKind;
 use skein_common::config::{CoordinatorSettings, WorkerSettings};

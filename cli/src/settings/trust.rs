@@ -1,56 +1,13 @@
 //! Trust: which projects may name programs that run here. Recorded by folder and by what was trusted, so that a project
 //! that changes has to be trusted again.
 
-use super::keys::FromProject;
-use super::layers::Entry;
-use super::state_dir;
+use super::{ProjectItems, state_dir};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use skein_common::Digest;
-use skein_common::agent::{AgentDefinition, RunnerKind};
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-
-/// Where a project keeps its agent types.
-const AGENTS: &str = ".claude/agents";
-
-/// What of a project counts only once it is trusted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ProjectItems {
-    /// Settings that name programs.
-    pub settings: BTreeMap<String, Value>,
-    /// Agent types that run programs: name, and digest of the file.
-    pub agents: BTreeMap<String, String>,
-}
-
-impl ProjectItems {
-    /// Reads the agent types in `dir`; the settings are those of its file.
-    pub(super) fn of(dir: &Path, entries: &[Entry]) -> ProjectItems {
-        let needs_trust = |entry: &&Entry| entry.key.from_project == FromProject::WhenTrusted;
-        let settings = entries.iter().filter(needs_trust).map(|entry| (entry.key.name.to_owned(), entry.value.clone()));
-        let found = skein_worker::definition::discover(&dir.join(".claude"), dir, None);
-        let of_project = dir.join(AGENTS).canonicalize().unwrap_or_default();
-        let agents = found.definitions.iter().filter(|definition| {
-            runs_program(definition) && Path::new(&definition.path).parent() == Some(of_project.as_path())
-        });
-        let agents = agents.map(|definition| (definition.name.clone(), definition.digest.clone()));
-        ProjectItems { settings: settings.collect(), agents: agents.collect() }
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.settings.is_empty() && self.agents.is_empty()
-    }
-
-    /// Changes with anything that is trusted, and with nothing else.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::of(json!([self.settings, self.agents]).to_string().as_bytes())
-    }
-}
 
 /// A folder that a person trusts. Stored: grows by optional fields only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,45 +41,6 @@ pub fn is_trusted(dir: &Path, items: &ProjectItems) -> bool {
 #[must_use]
 pub fn command_for(dir: &Path) -> String {
     format!("skein trust {}", shell_words::quote(&dir.to_string_lossy()))
-}
-
-/// Takes out the agent types of a project that is not trusted, where they run programs. Those beside the script, which
-/// the person named, and those of the user stay.
-pub fn keep_trusted(
-    definitions: &mut Vec<AgentDefinition>,
-    script_dir: &Path,
-    home: Option<&Path>,
-    warnings: &mut Vec<String>,
-) {
-    let own: Vec<PathBuf> = [Some(script_dir.join("agents")), home.map(|home| home.join(AGENTS))]
-        .into_iter()
-        .flatten()
-        .filter_map(|folder| folder.canonicalize().ok())
-        .collect();
-    let mut known: BTreeMap<PathBuf, bool> = BTreeMap::new();
-    definitions.retain(|definition| {
-        let path = Path::new(&definition.path);
-        let folder = path.parent().unwrap_or(path);
-        if !runs_program(definition) || own.iter().any(|own| own == folder) {
-            return true;
-        }
-        let project = folder.ancestors().nth(2).unwrap_or(folder).to_path_buf();
-        let is_trusted = *known.entry(project.clone()).or_insert_with(|| {
-            super::project_items_that_need_trust(&project).is_ok_and(|items| is_trusted(&project, &items))
-        });
-        if !is_trusted {
-            let command = command_for(&project);
-            warnings.push(format!(
-                "{} is ignored, since it runs a program; trust the project with `{command}`",
-                definition.path
-            ));
-        }
-        is_trusted
-    });
-}
-
-fn runs_program(definition: &AgentDefinition) -> bool {
-    definition.command.is_some() || matches!(definition.runner, Some(RunnerKind::Command | RunnerKind::Cli))
 }
 
 /// All folders that are trusted, in the order in which they were.

@@ -1,6 +1,7 @@
 //! Finds definitions: beside the script, in the nearest project folder, at the user's.
 
 use super::front_matter::{FILE_BYTES_MAX, parse};
+use super::owner::is_foreign;
 use skein_common::agent::AgentDefinition;
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -15,24 +16,79 @@ pub struct Discovered {
     pub warnings: Vec<String>,
 }
 
+/// Where definitions are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    pub script_dir: &'a Path,
+    /// The project that the script was looked up in by its name. `None`: the person named its file.
+    pub script_project: Option<&'a Path>,
+    pub project_dir: &'a Path,
+    pub home: Option<&'a Path>,
+}
+
+/// A folder of definitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    pub path: PathBuf,
+    /// Whose files they are. `None`: the user's own, or those beside a script that the person named.
+    pub project: Option<PathBuf>,
+}
+
 /// Reads `agents/` beside the script, then `.claude/agents` of the nearest folder upward from `project_dir`, then the
 /// one in `home`. The first definition of a name wins.
 #[must_use]
 pub fn discover(script_dir: &Path, project_dir: &Path, home: Option<&Path>) -> Discovered {
-    let project = project_dir.ancestors().map(|folder| folder.join(".claude/agents")).find(|folder| folder.is_dir());
-    let user = home.map(|home| home.join(".claude/agents"));
+    discover_where(&Places { script_dir, script_project: None, project_dir, home }, |_, _| true)
+}
+
+/// Like [`discover`], with those definitions only that may count: the others hide none.
+#[must_use]
+pub fn discover_where(places: &Places<'_>, may_count: impl FnMut(&Folder, &AgentDefinition) -> bool) -> Discovered {
+    let mut warnings = Vec::new();
+    let beside =
+        Folder { path: places.script_dir.join("agents"), project: places.script_project.map(Path::to_path_buf) };
+    let project = project_folder(places.project_dir, &mut warnings);
+    let user = places.home.map(|home| Folder { path: home.join(".claude/agents"), project: None });
+    let own = user.as_ref().and_then(|user| user.path.canonicalize().ok());
+    let mut folders: Vec<Folder> = [Some(beside), project, user].into_iter().flatten().collect();
+    // The user's own folder is the user's, also where it is reached through a project.
+    folders.retain(|folder| folder.project.is_none() || own.is_none() || folder.path.canonicalize().ok() != own);
+    let mut found = read_folders(&folders, may_count);
+    warnings.append(&mut found.warnings);
+    Discovered { warnings, ..found }
+}
+
+/// The nearest one upward; another user's is none.
+fn project_folder(project_dir: &Path, warnings: &mut Vec<String>) -> Option<Folder> {
+    for project in project_dir.ancestors() {
+        let (config, path) = (project.join(".claude"), project.join(".claude/agents"));
+        if !path.is_dir() {
+            continue;
+        }
+        if [project, &config, &path].into_iter().any(is_foreign) {
+            warnings.push(format!("{} is not read: it belongs to another user", path.display()));
+            continue;
+        }
+        return Some(Folder { path, project: Some(project.to_path_buf()) });
+    }
+    None
+}
+
+/// Reads each folder once; the first definition of a name that may count wins.
+#[must_use]
+pub fn read_folders(folders: &[Folder], mut may_count: impl FnMut(&Folder, &AgentDefinition) -> bool) -> Discovered {
     let mut found = Discovered::default();
     let mut visited = BTreeSet::new();
-    for folder in [Some(script_dir.join("agents")), project, user].into_iter().flatten() {
-        let Ok(folder) = folder.canonicalize() else { continue };
-        if visited.insert(folder.clone()) {
-            read_folder(&folder, &mut found);
+    for folder in folders {
+        let Ok(path) = folder.path.canonicalize() else { continue };
+        if visited.insert(path.clone()) {
+            read_folder(&path, &mut found, &mut |definition| may_count(folder, definition));
         }
     }
     found
 }
 
-fn read_folder(folder: &Path, found: &mut Discovered) {
+fn read_folder(folder: &Path, found: &mut Discovered, may_count: &mut dyn FnMut(&AgentDefinition) -> bool) {
     let names_before: BTreeSet<String> = found.definitions.iter().map(|definition| definition.name.clone()).collect();
     let mut names_here: BTreeSet<String> = BTreeSet::new();
     for path in files(folder, &mut found.warnings) {
@@ -50,7 +106,7 @@ fn read_folder(folder: &Path, found: &mut Discovered) {
         if !names_here.insert(definition.name.clone()) {
             let warning = format!("{} is skipped: this folder has another `{}`", path.display(), definition.name);
             found.warnings.push(warning);
-        } else if !names_before.contains(&definition.name) {
+        } else if !names_before.contains(&definition.name) && may_count(&definition) {
             found.definitions.push(definition);
         }
     }
@@ -139,5 +195,23 @@ mod tests {
         write(home.path().join(".claude/agents/one.md"), &described("x"));
         let found = discover(home.path(), home.path(), Some(home.path()));
         assert_eq!((found.definitions.len(), found.warnings.len()), (1, 0));
+    }
+
+    #[test]
+    fn a01_one_that_may_not_count_hides_none_and_a_linked_folder_knows_its_project() {
+        let root = tempfile::tempdir().expect("creates");
+        let (project, home) = (root.path().join("p"), root.path().join("h"));
+        write(root.path().join("shared/one.md"), &described("project"));
+        write(home.join(".claude/agents/one.md"), &described("user"));
+        std::fs::create_dir_all(project.join(".claude")).expect("creates");
+        std::os::unix::fs::symlink(root.path().join("shared"), project.join(".claude/agents")).expect("links");
+        let places = Places { script_dir: root.path(), script_project: None, project_dir: &project, home: Some(&home) };
+        let mut projects = Vec::new();
+        let found = discover_where(&places, |folder, _| {
+            projects.push(folder.project.clone());
+            folder.project.is_none()
+        });
+        assert_eq!(projects, [Some(project), None]);
+        assert_eq!(found.definitions.iter().map(|one| one.description.as_str()).collect::<Vec<_>>(), ["user"]);
     }
 }

@@ -2,6 +2,8 @@
 
 mod discover;
 mod front_matter;
+mod owner;
 
-pub use discover::{Discovered, discover};
+pub use discover::{Discovered, Folder, Places, discover, discover_where, read_folders};
 pub use front_matter::{DefinitionError, parse};
+pub use owner::is_foreign;
