@@ -78,6 +78,8 @@ pub enum Command {
     /// Print the log lines and failures of a run
     Logs(LogsArgs),
     /// Remove a run that nobody runs, with everything of its
+    ///
+    /// Worktrees that its agents changed stay; each is named on standard error, with path and branch.
     #[command(after_help = "Example:\n  skein remove wf_01kb3v9m5c7w8t3xq2r4y6z8a0")]
     Remove(RunName),
     /// Show what is set, and by whom

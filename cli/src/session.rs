@@ -86,7 +86,8 @@ impl Session {
         })
         .await
         .context("cannot start the worker")?;
-        let sweeps = Sweeps::start(retention(&store), settings.retention.days);
+        let of_removed = |note: &str| tracing::warn!("of a run that is removed after its time: {note}");
+        let sweeps = Sweeps::start(retention(&store, of_removed), settings.retention.days);
         Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store_dir: store_dir.to_path_buf() })
     }
 
@@ -203,11 +204,17 @@ fn owner() -> String {
     format!("process {}", std::process::id())
 }
 
-/// What removes runs of this store.
+/// What removes runs of this store. Worktrees of theirs that were changed are not removed but named to `left`.
 #[must_use]
-pub fn retention(store: &Store) -> Retention {
+pub fn retention(store: &Store, left: fn(&str)) -> Retention {
     let files = store.clone();
-    Retention::new(store.ports(), owner(), Box::new(move |run| files.remove_files(run)))
+    let remove_files = move |run: &RunId| {
+        for note in skein_worker::forget_worktrees(&files.runs_dir(), run) {
+            left(&note);
+        }
+        files.remove_files(run)
+    };
+    Retention::new(store.ports(), owner(), Box::new(remove_files))
 }
 
 /// The command that continues a run, for a person who may have named a store.

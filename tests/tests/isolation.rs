@@ -24,6 +24,31 @@ fn repository() -> Skein {
     skein
 }
 
+/// Kills a `skein run` and its helpers at once.
+fn kill(mut running: std::process::Child) {
+    let pid = i32::try_from(running.id()).expect("a pid");
+    let children = processes::children_of(pid);
+    processes::kill_9(pid);
+    children.into_iter().filter(|pid| processes::is_alive(*pid)).for_each(processes::kill_9);
+    running.wait().expect("is gone");
+}
+
+/// What the record says of an attempt's worktree.
+fn note(skein: &Skein, run: &str, name: &str) -> String {
+    let path = worktrees(skein).into_iter().find(|path| path.ends_with(format!("{run}-{name}"))).expect("is kept");
+    format!("worktree kept: {} (branch skein/{run}/{name})", path.display())
+}
+
+/// A run whose agent 1 has changed something and waits, on its first attempt only; it changes something in each.
+fn changing_and_waiting(skein: &Skein) -> std::process::Child {
+    let prompt = "echo $SKEIN_ATTEMPT > file.txt; touch $HOME/up; test -e $HOME/go || sleep 86463.25; echo ok";
+    let script = skein.workflow("w.js", &format!("return await {}", isolated(prompt)));
+    let running = skein.spawn(["run", script.to_str().expect("a path"), "--yes"]);
+    eventually("the agent runs", || skein.dir().join("home/up").exists().then_some(()));
+    std::fs::write(skein.dir().join("home/go"), "").expect("writes");
+    running
+}
+
 fn isolated(prompt: &str) -> String {
     format!("agent({}, {{ agentType: 'sh', isolation: 'worktree' }})", json!(prompt))
 }
@@ -108,14 +133,11 @@ fn c23_a_kill_leaves_no_unchanged_worktree_behind() {
         isolated(wait)
     );
     let script = skein.workflow("w.js", &body);
-    let mut running = skein.spawn(["run", script.to_str().expect("a path"), "--yes"]);
+    let running = skein.spawn(["run", script.to_str().expect("a path"), "--yes"]);
     let is_up = |agent: u32| skein.dir().join(format!("home/up-{agent}")).exists();
     eventually("both agents run", || (is_up(1) && is_up(2)).then_some(()));
     assert_eq!(worktrees(&skein).len(), 2);
-    let children = processes::children_of(i32::try_from(running.id()).expect("a pid"));
-    processes::kill_9(i32::try_from(running.id()).expect("a pid"));
-    children.into_iter().filter(|pid| processes::is_alive(*pid)).for_each(processes::kill_9);
-    running.wait().expect("is gone");
+    kill(running);
     std::fs::write(skein.dir().join("home/go"), "").expect("writes");
     let run = skein.only_run();
     let view = skein.run(["resume", &run, "--json"]).completed();
@@ -139,4 +161,81 @@ fn c23_ctrl_c_leaves_no_unchanged_worktree_behind() {
     assert_eq!(running.wait().expect("ends").code(), Some(130));
     assert_eq!(worktrees(&skein), Vec::<PathBuf>::new());
     assert_eq!(git(&skein, &["branch", "--list", "skein/*"]), "");
+}
+
+#[test]
+fn c23_what_ctrl_c_kept_is_named_by_the_run_that_goes_on() {
+    let skein = repository();
+    let mut running = changing_and_waiting(&skein);
+    processes::signal(i32::try_from(running.id()).expect("a pid"), rustix::process::Signal::INT);
+    assert_eq!(running.wait().expect("ends").code(), Some(130));
+    let run = skein.only_run();
+    assert_eq!(skein.run(["resume", &run, "--json"]).completed()["result"], "ok");
+    let both = [note(&skein, &run, "1-1"), note(&skein, &run, "1-2")];
+    assert_eq!(agent(&skein, &run, 1)["notes"], json!(both));
+}
+
+#[test]
+fn c23_what_a_kill_left_is_named_by_its_run_although_another_one_came_between() {
+    let skein = repository();
+    let running = changing_and_waiting(&skein);
+    let run = skein.only_run();
+    kill(running);
+    // The first may find processes that are just ending, and leave the worktree to the second.
+    for _ in 0..2 {
+        skein.run_json(&skein.workflow("other.js", "return 1"), &[]).completed();
+    }
+    assert_eq!(skein.run(["resume", &run, "--json"]).completed()["result"], "ok");
+    let both = [note(&skein, &run, "1-1"), note(&skein, &run, "1-2")];
+    assert_eq!(agent(&skein, &run, 1)["notes"], json!(both));
+}
+
+#[test]
+fn c23_remove_names_the_worktrees_it_leaves() {
+    let skein = repository();
+    let body = format!(
+        "return await parallel([() => {}, () => {}, () => {}])",
+        isolated("echo two > file.txt"),
+        isolated("true"),
+        isolated("echo three > file.txt")
+    );
+    let view = skein.run_json(&skein.workflow("w.js", &body), &[]).completed();
+    let run = view["run"].as_str().expect("an id");
+    let (first, third) = (note(&skein, run, "1-1"), note(&skein, run, "3-1"));
+    let kept = worktrees(&skein);
+    git(&skein, &["worktree", "remove", "--force", kept[1].to_str().expect("a path")]);
+    let gone = if kept[1].ends_with(format!("{run}-1-1")) { &first } else { &third };
+    let removed = skein.run(["remove", run, "--json"]);
+    assert_eq!((removed.code, removed.json()), (Some(0), json!({ "removed": run })));
+    for note in [&first, &third] {
+        assert_eq!(removed.stderr.contains(note), note != gone, "{}", removed.stderr);
+    }
+    assert_eq!(worktrees(&skein), kept[..1]);
+    let of_run = |entry: &std::fs::DirEntry| entry.path().extension().is_some();
+    let records = std::fs::read_dir(skein.store().join("runs/worktrees")).expect("a folder").flatten();
+    assert_eq!(records.filter(of_run).count(), 0);
+}
+
+/// A run that was killed and never taken up again: agent 1 has changed something, agent 2 has not.
+#[test]
+fn c23_remove_settles_what_a_kill_left() {
+    let skein = repository();
+    let wait = "touch $HOME/up-$SKEIN_AGENT; sleep 86464.25";
+    let body = format!(
+        "return await parallel([() => {}, () => {}])",
+        isolated(&format!("echo > new; {wait}")),
+        isolated(wait)
+    );
+    let script = skein.workflow("w.js", &body);
+    let running = skein.spawn(["run", script.to_str().expect("a path"), "--yes"]);
+    let is_up = |agent: u32| skein.dir().join(format!("home/up-{agent}")).exists();
+    eventually("both agents run", || (is_up(1) && is_up(2)).then_some(()));
+    kill(running);
+    let run = skein.only_run();
+    let removed = skein.run(["remove", &run]);
+    assert_eq!(removed.code, Some(0), "{}", removed.stderr);
+    assert_eq!(worktrees(&skein).len(), 1);
+    let note = note(&skein, &run, "1-1");
+    assert!(removed.stderr.contains(&note), "{}", removed.stderr);
+    assert_eq!(git(&skein, &["branch", "--list", "skein/*"]).lines().count(), 1);
 }

@@ -184,6 +184,36 @@ fn r12_a_command_that_writes_to_the_store_removes_what_is_older_than_the_setting
     assert_eq!(skein.run(["show", old.as_str()]).code, Some(2));
 }
 
+/// Worktrees that agents changed are their user's (C23).
+#[test]
+fn r12_a_run_that_is_removed_after_its_days_leaves_its_changed_worktrees_and_says_so() {
+    let skein = Skein::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let store = Store::open(&skein.store()).expect("a store");
+    let old = runtime.block_on(ended(&store, SystemClock.now_ms(), 40));
+    let path = store.runs_dir().join(format!("worktrees/{old}-1-1"));
+    drop(store);
+    std::fs::create_dir_all(&path).expect("a folder");
+    let note = format!("worktree kept: {} (branch skein/{old}/1-1)", path.display());
+    let record = serde_json::json!({
+        "attempt": { "run": old, "agent": 1, "attempt": 1 },
+        "repository": skein.project(),
+        "path": path,
+        "branch": format!("skein/{old}/1-1"),
+        "base": "0",
+        "ready": true,
+        "kept": note,
+    });
+    std::fs::write(path.with_extension("json"), record.to_string()).expect("writes");
+    let script = skein.workflow("w.js", "return 1");
+    let ended = skein.run_json(&script, &[]);
+    let said = format!("of a run that is removed after its time: {note}");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    ended.completed();
+    assert_eq!(skein.runs().len(), 1);
+    assert!(path.exists() && !path.with_extension("json").exists());
+}
+
 #[test]
 fn r12_a_child_keeps_the_results_it_reused_when_its_parent_is_removed() {
     let skein = Skein::new();

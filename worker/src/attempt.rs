@@ -166,7 +166,8 @@ impl Job {
             Some(EndReason::Disowned) => return debug!(run_id = %attempt.run, agent = attempt.agent, "disowned"),
             Some(EndReason::Cancelled) => Ended { end: AttemptEnd::Cancelled, ..ended },
             Some(EndReason::WorkerStops) => {
-                Ended { usage: ended.usage, ..Ended::lost(Some("worker_stopped"), "the worker was stopped") }
+                let lost = Ended::lost(Some("worker_stopped"), "the worker was stopped");
+                Ended { usage: ended.usage, notes: ended.notes, ..lost }
             }
         };
         let report = AttemptReport {

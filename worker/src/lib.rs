@@ -17,3 +17,4 @@ mod worktree;
 pub use messages::Observed;
 pub use process::{descends_from_attempt, keeper_main};
 pub use worker::{WorkerConfig, WorkerError, WorkerHandle, start};
+pub use worktree::{forget_worktrees, settle_worktrees};

@@ -119,7 +119,12 @@ async fn detail(ports: &Ports, run: &RunId, stored: &StoredRun, view: AgentView)
             detail.output_refused = Some(text_of(ports, run, last).await?);
         }
         if let Event::TaskEnded { notes, .. } | Event::AttemptEnded { notes, .. } = event {
-            detail.notes.extend_from_slice(notes);
+            // Later attempts tell again what was kept of earlier ones.
+            for note in notes {
+                if !detail.notes.contains(note) {
+                    detail.notes.push(note.clone());
+                }
+            }
         }
     }
     Ok(detail)

@@ -4,10 +4,10 @@ use crate::args::{Global, RunName};
 use crate::commands::resume::holder_that_stays;
 use crate::exit::{Code, usage};
 use crate::output;
-use crate::session::{existing_store, retention};
+use crate::session::{existing_store, retention, this_program};
 use skein_coordinator::RemoveError;
 
-/// Removes (R12).
+/// Removes (R12). A worktree that an agent changed is its user's: it stays and is named on standard error.
 ///
 /// # Errors
 /// The run lives, there is none, or the store refuses.
@@ -16,7 +16,8 @@ pub async fn remove(global: &Global, args: RunName) -> anyhow::Result<Code> {
     if let Some(holder) = holder_that_stays(&store.ports(), args.run.as_str()).await? {
         return Err(usage(format!("{} is being run by {holder}; stop it first", args.run)));
     }
-    retention(&store).remove(&args.run).await.map_err(|error| match error {
+    skein_worker::settle_worktrees(this_program()?, store.runs_dir(), &args.run).await;
+    retention(&store, output::note).remove(&args.run).await.map_err(|error| match error {
         RemoveError::Live { .. } | RemoveError::NotFound { .. } => usage(error.to_string()),
         other => anyhow::Error::new(other).context(format!("{} is not removed", args.run)),
     })?;

@@ -85,11 +85,16 @@ impl CommandRunner {
     async fn in_worktree(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
         let wanted = program::working_directory(work, self.root.as_deref())?;
         self.hold(work, stop).await?;
-        let worktree = self.worktrees.create(work.attempt(), &wanted, stop).await?;
-        let carried = self.carry_out(work, worktree.cwd.clone(), stop).await;
-        let (Ok(mut ended) | Err(mut ended)) = carried;
-        ended.notes.extend(self.worktrees.take_kept_after_kill(work.attempt()));
-        ended.notes.extend(self.worktrees.settle(worktree).await);
+        let earlier = self.worktrees.kept_earlier(work.attempt());
+        let (mut ended, own) = match self.worktrees.create(work.attempt(), &wanted, stop).await {
+            Err(ended) => (ended, None),
+            Ok(worktree) => {
+                let (Ok(ended) | Err(ended)) = self.carry_out(work, worktree.cwd.clone(), stop).await;
+                (ended, self.worktrees.settle(worktree).await)
+            }
+        };
+        ended.notes.extend(earlier);
+        ended.notes.extend(own);
         Ok(ended)
     }
 

@@ -7,11 +7,16 @@
 //!
 //! Ignored files are no change. What a kill left behind is settled by the next worker on this node, once no process of
 //! the run is left.
+//!
+//! A report may be lost with who hears it, so what is kept is told again by every later attempt of the agent on this
+//! node; who shows an agent shows the same note once.
 
 mod git;
+mod leave;
 mod record;
 
 pub(crate) use git::{Git, GitError};
+pub use leave::{forget_worktrees, settle_worktrees};
 
 use crate::process::{AttemptsLock, LockOutcome};
 use crate::runner::{Ended, Stop};
@@ -37,8 +42,15 @@ pub(crate) struct Worktrees {
     own: RefCell<BTreeSet<PathBuf>>,
     /// Held while what was left behind is settled.
     cleaning: Mutex<()>,
-    /// What of killed workers was kept, until an attempt of the same agent takes it into its record.
-    kept_after_kill: RefCell<Vec<(AttemptRef, String)>>,
+}
+
+/// What becomes of a worktree of which git does not say whether it was changed.
+#[derive(Debug, Clone, Copy)]
+enum Doubt {
+    /// It is looked at again another time: nobody waits for an answer now.
+    Wait,
+    /// It is kept, and the note says why.
+    Keep,
 }
 
 /// A worktree in which an attempt works.
@@ -66,7 +78,6 @@ impl Worktrees {
             repositories: RefCell::default(),
             own: RefCell::default(),
             cleaning: Mutex::default(),
-            kept_after_kill: RefCell::default(),
         }
     }
 
@@ -126,37 +137,51 @@ impl Worktrees {
         let alone = self.alone(&record.repository);
         let _alone = alone.lock().await;
         let path = record.path.to_string_lossy().into_owned();
+        // Where HEAD was is how commits on other branches are found; git goes on with a log that is there.
+        let logged = ["-c", "core.logAllRefUpdates=true"];
         let add = ["worktree", "add", "--quiet", "--no-track", "-b", &record.branch, &path, &record.base];
+        let add = [&logged[..], &add[..]].concat();
         self.git.run(&record.attempt, &record.repository, &add).await.map_err(not_made)?;
         record.mark_ready().map_err(|error| failed("worktree", format!("{path} cannot be recorded: {error}")))
     }
 
     /// Removes a worktree in which nothing was changed; says where it is if something was.
     pub(crate) async fn settle(&self, worktree: Worktree) -> Option<String> {
-        self.settle_record(&worktree.record).await
+        self.settle_record(&worktree.record, Doubt::Keep).await
     }
 
-    /// What was kept of earlier attempts of this agent whose workers were killed.
-    pub(crate) fn take_kept_after_kill(&self, attempt: &AttemptRef) -> Vec<String> {
-        let same = |(of, _): &mut (AttemptRef, String)| of.run == attempt.run && of.agent == attempt.agent;
-        self.kept_after_kill.borrow_mut().extract_if(.., same).map(|(_, kept)| kept).collect()
+    /// What was kept of earlier attempts of this agent, the oldest first.
+    pub(crate) fn kept_earlier(&self, attempt: &AttemptRef) -> Vec<String> {
+        let same = |record: &Record| record.attempt.run == attempt.run && record.attempt.agent == attempt.agent;
+        let mut earlier: Vec<Record> = Record::all_in(&self.dir()).into_iter().filter(same).collect();
+        earlier.sort_by(|one, other| (one.attempt.attempt, &one.path).cmp(&(other.attempt.attempt, &other.path)));
+        earlier.into_iter().filter_map(|record| record.kept).collect()
     }
 
-    async fn settle_record(&self, record: &Record) -> Option<String> {
+    async fn settle_record(&self, record: &Record, doubt: Doubt) -> Option<String> {
         let path = record.path.display();
-        let kept = match self.is_unchanged(record).await {
-            Ok(false) => {
-                let branch = self.branch_of(record).await;
-                format!("worktree kept: {path} ({branch})")
-            }
+        let settled = match self.is_unchanged(record).await {
+            Ok(false) => Ok(format!("worktree kept: {path} ({})", self.branch_of(record).await)),
             Ok(true) => match self.remove(record, &[]).await {
                 Ok(()) => return None,
-                Err(error) => format!("worktree kept: {path} (branch {}): {error}", record.branch),
+                Err(error) => Err(error),
             },
-            Err(error) => format!("worktree kept: {path} (branch {}): {error}", record.branch),
+            Err(error) => Err(error),
         };
-        self.forget(record);
-        Some(kept)
+        let note = match (settled, doubt) {
+            (Ok(note), _) => note,
+            (Err(error), Doubt::Keep) => format!("worktree kept: {path} (branch {}): {error}", record.branch),
+            (Err(error), Doubt::Wait) => {
+                warn!(%path, %error, "what was left of a worktree cannot be settled yet");
+                return None;
+            }
+        };
+        if let Err(error) = record.mark_kept(&note) {
+            // Its record stays as it was, so it is settled again.
+            warn!(%path, %error, "that a worktree is kept cannot be recorded");
+        }
+        self.own.borrow_mut().remove(&record.path);
+        Some(note)
     }
 
     /// Nothing was committed, changed or added since it was made.
@@ -173,10 +198,23 @@ impl Worktrees {
         }
         let asked = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
         let head = self.git.run(attempt, path, &asked).await?;
+        if self.has_been_elsewhere(record).await? {
+            return Ok(false);
+        }
         let status = ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none"];
         match self.git.run(attempt, path, &status).await {
             Ok(changes) => Ok(head == *base && changes.is_empty()),
             Err(GitError::TooLarge) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether HEAD was at another commit than the first in between: a commit on another branch or on none may be
+    /// all that an agent did, and is lost with the worktree's log when nothing else names it.
+    async fn has_been_elsewhere(&self, record: &Record) -> Result<bool, GitError> {
+        match self.git.run(&record.attempt, &record.path, &["rev-list", "--walk-reflogs", "HEAD"]).await {
+            Ok(commits) => Ok(commits.lines().any(|commit| commit != record.base)),
+            Err(GitError::TooLarge) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -246,7 +284,7 @@ impl Worktrees {
         let runs: BTreeSet<RunId> = self.left_behind().map(|record| record.attempt.run).collect();
         for run in runs.into_iter().filter(|run| !self.is_held_elsewhere(run)) {
             if self.git.keeper.hold_run(&run).await.is_ok() {
-                self.clean_up_run(&run).await;
+                self.settle_left(&run, Doubt::Wait).await;
             }
             self.git.keeper.release_run(&run).await;
         }
@@ -254,16 +292,22 @@ impl Worktrees {
 
     /// Settles what killed workers of this node left behind of a run that is held here.
     pub(crate) async fn clean_up_run(&self, run: &RunId) {
+        self.settle_left(run, Doubt::Keep).await;
+    }
+
+    async fn settle_left(&self, run: &RunId, doubt: Doubt) {
         let _alone = self.cleaning.lock().await;
         let left: Vec<Record> = self.left_behind().filter(|record| record.attempt.run == *run).collect();
         for record in left {
-            self.clean_up_one(&record).await;
+            self.clean_up_one(&record, doubt).await;
         }
     }
 
+    /// What nobody works in any more and nobody has settled.
     fn left_behind(&self) -> impl Iterator<Item = Record> {
         let own = self.own.borrow().clone();
-        Record::all_in(&self.dir()).into_iter().filter(move |record| !own.contains(&record.path))
+        let is_left = move |record: &Record| record.kept.is_none() && !own.contains(&record.path);
+        Record::all_in(&self.dir()).into_iter().filter(is_left)
     }
 
     /// Whether another worker has processes of the run, or some of a killed one were just found and killed.
@@ -272,18 +316,16 @@ impl Worktrees {
         !matches!(AttemptsLock::acquire(&lock, run.as_str()), Ok(LockOutcome::Locked(_)))
     }
 
-    async fn clean_up_one(&self, record: &Record) {
+    async fn clean_up_one(&self, record: &Record, doubt: Doubt) {
         let path = record.path.display();
         if !record.repository.exists() {
             warn!(%path, repository = %record.repository.display(), "a worktree is left whose repository is gone");
             self.forget(record);
         } else if record.ready {
-            match self.settle_record(record).await {
-                Some(kept) => {
-                    warn!(run_id = %record.attempt.run, agent = record.attempt.agent, "after a kill: {kept}");
-                    self.kept_after_kill.borrow_mut().push((record.attempt.clone(), kept));
-                }
-                None => info!(%path, "a worktree that was left behind is removed"),
+            match self.settle_record(record, doubt).await {
+                Some(note) => warn!(run_id = %record.attempt.run, agent = record.attempt.agent, "after a kill: {note}"),
+                None if !record.path.exists() => info!(%path, "a worktree that was left behind is removed"),
+                None => {}
             }
         } else {
             self.discard(record).await;
@@ -291,12 +333,17 @@ impl Worktrees {
     }
 
     fn dir(&self) -> PathBuf {
-        self.attempts_dir.join("worktrees")
+        dir_in(&self.attempts_dir)
     }
 
     fn alone(&self, repository: &Path) -> Rc<Mutex<()>> {
         Rc::clone(self.repositories.borrow_mut().entry(repository.to_owned()).or_default())
     }
+}
+
+/// Where worktrees and their records are.
+fn dir_in(attempts_dir: &Path) -> PathBuf {
+    attempts_dir.join("worktrees")
 }
 
 fn failed(detail: &str, message: impl Into<String>) -> Ended {

@@ -1,5 +1,5 @@
-//! Records: one file beside each worktree that is not settled, so that the next worker on this node finds what a kill
-//! left behind.
+//! Records: one file beside each worktree, so that the next worker on this node finds what a kill left behind, and every
+//! later attempt of the agent what was kept of the earlier ones. It goes with the worktree, or with its run.
 
 use serde::{Deserialize, Serialize};
 use skein_common::wire::AttemptRef;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// An attempt may find worktrees of its own name left behind and changed; then the next free name is taken.
 const NAMES_MAX: u32 = 100;
 
-/// A worktree that is being made, used or removed. Stored: grows by optional fields only.
+/// A worktree that is being made, used or removed, or that was kept. Stored: grows by optional fields only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub attempt: AttemptRef,
@@ -23,6 +23,9 @@ pub(super) struct Record {
     /// It was made whole, so that a program may have worked in it.
     #[serde(default)]
     pub ready: bool,
+    /// It was changed, so it stays: what the agent's record is told. Nothing of ours touches it from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 impl Record {
@@ -39,6 +42,7 @@ impl Record {
                 branch: format!("skein/{run}/{agent}-{number}{more}"),
                 base: base.to_owned(),
                 ready: false,
+                kept: None,
             };
             if record.path.exists() {
                 continue;
@@ -58,12 +62,21 @@ impl Record {
     /// A program may work in it from now on.
     pub(super) fn mark_ready(&mut self) -> io::Result<()> {
         self.ready = true;
+        self.store()
+    }
+
+    /// It stays for good, and this is said of it.
+    pub(super) fn mark_kept(&self, note: &str) -> io::Result<()> {
+        Record { kept: Some(note.to_owned()), ..self.clone() }.store()
+    }
+
+    fn store(&self) -> io::Result<()> {
         let new = self.path.with_extension("new");
         fs::write(&new, self.encoded()?)?;
         fs::rename(new, self.file())
     }
 
-    /// It is settled.
+    /// Nobody needs to hear of it any more.
     pub(super) fn forget(&self) {
         let _ = fs::remove_file(self.path.with_extension("new"));
         if let Err(error) = fs::remove_file(self.file()) {
@@ -112,6 +125,8 @@ mod tests {
         record.mark_ready().unwrap();
         fs::write(dir.path().join("torn.json"), "{").unwrap();
         assert_eq!(Record::all_in(dir.path()), [record.clone()]);
+        record.mark_kept("note").unwrap();
+        assert_eq!(Record::all_in(dir.path()), [Record { kept: Some("note".into()), ..record.clone() }]);
         record.forget();
         assert_eq!(Record::all_in(dir.path()), []);
     }

@@ -44,13 +44,19 @@ async fn report(bench: &Bench, agent: u32, line: &str) -> AttemptReport {
     bench.report(&isolated(bench, agent, line)).await
 }
 
-/// Worktrees beside the project's own, branches beside `main`, and records.
+/// Worktrees beside the project's own, branches beside `main`, and records that are not of kept worktrees.
 fn left(bench: &Bench) -> (usize, usize, usize) {
     let worktrees = git(&project(bench), &["worktree", "list"]).lines().count() - 1;
     let branches = git(&project(bench), &["branch", "--list"]).lines().count() - 1;
     let entries = std::fs::read_dir(bench.path().join("attempts/worktrees")).into_iter().flatten().flatten();
-    let is_record = |path: &PathBuf| path.extension().is_some();
-    (worktrees, branches, entries.map(|entry| entry.path()).filter(is_record).count())
+    let is_open = |path: &PathBuf| path.extension().is_some() && note_in(path).is_none();
+    (worktrees, branches, entries.map(|entry| entry.path()).filter(is_open).count())
+}
+
+/// What the record of a kept worktree says.
+fn note_in(record: &Path) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record).ok()?).ok()?;
+    Some(record["kept"].as_str()?.to_owned())
 }
 
 #[actix_rt::test]
@@ -76,22 +82,87 @@ async fn c23_a_changed_worktree_is_kept_and_named() {
         "rm file.txt; exit 3".to_owned(),
         "echo new > new.txt".to_owned(),
         format!("echo new > new.txt; git add new.txt; {COMMIT} -m second"),
-        format!("git switch -q -c other; {COMMIT} --allow-empty -m elsewhere; git switch -q --detach main"),
     ];
     for (agent, line) in (1..).zip(&cases) {
         let report = report(&bench, agent, line).await;
         let path = bench.path().join(format!("attempts/worktrees/{}-{agent}-1", bench.run));
-        if agent == 5 {
-            // What was committed is on a branch of the agent's own, and the worktree itself is as it was.
-            assert_eq!(report.notes, Vec::<String>::new(), "{line}");
-            continue;
-        }
         let expected = format!("worktree kept: {} (branch skein/{}/{agent}-1)", path.display(), bench.run);
         assert_eq!(report.notes, [expected], "{line}");
         assert!(path.join(".git").exists(), "{line}");
     }
-    assert_eq!(left(&bench), (4, 5, 0), "four are kept, and five branches: theirs and `other`");
+    assert_eq!(left(&bench), (4, 4, 0));
     bench.worker.stop().await;
+}
+
+/// The worktree and its own branch are as they were; what was committed is elsewhere, or in the worktree's log only.
+#[actix_rt::test]
+async fn c23_what_is_committed_elsewhere_is_a_change() {
+    let bench = repository().await;
+    let cases = [
+        (format!("git switch -q -c other; {COMMIT} --allow-empty -m elsewhere; git switch -q -"), ""),
+        (format!("git switch -q --detach; {COMMIT} --allow-empty -m nowhere; git switch -q -"), ""),
+        (
+            format!("git switch -q -c more; {COMMIT} --allow-empty -m elsewhere; git switch -q --detach main"),
+            ", not checked out",
+        ),
+    ];
+    for (agent, (line, more)) in (1..).zip(&cases) {
+        let report = report(&bench, agent, line).await;
+        let path = bench.path().join(format!("attempts/worktrees/{}-{agent}-1", bench.run));
+        let expected = format!("worktree kept: {} (branch skein/{}/{agent}-1{more})", path.display(), bench.run);
+        assert_eq!(report.notes, [expected], "{line}");
+        assert!(git(&path, &["reflog"]).contains("where"), "{line}");
+    }
+    assert_eq!(text(&self::report(&bench, 4, "git switch -q -c same; git switch -q -; echo ok").await), "ok");
+    assert_eq!(left(&bench), (3, 6, 0), "three are kept, and the branches `other`, `more` and `same`");
+    bench.worker.stop().await;
+}
+
+/// A user may have switched the logs of git off.
+#[actix_rt::test]
+async fn c23_a_commit_elsewhere_is_found_where_git_keeps_no_logs() {
+    let bench = repository().await;
+    git(&project(&bench), &["config", "core.logAllRefUpdates", "false"]);
+    let line = format!("git switch -q --detach; {COMMIT} --allow-empty -m nowhere; git switch -q -");
+    assert_eq!(report(&bench, 1, &line).await.notes.len(), 1);
+    assert_eq!(report(&bench, 2, "true").await.notes, Vec::<String>::new());
+    assert_eq!(left(&bench), (1, 1, 0));
+    bench.worker.stop().await;
+}
+
+/// The owner may never have heard of it: who was killed between a report and the journal.
+#[actix_rt::test]
+async fn c23_a_later_attempt_tells_again_what_was_kept_of_earlier_ones() {
+    let bench = repository().await;
+    let first = report(&bench, 1, "echo two > file.txt").await;
+    assert_eq!(report(&bench, 2, "echo two > file.txt").await.notes.len(), 1, "of another agent");
+    let mut task = isolated(&bench, 1, "cat file.txt");
+    task.attempt.attempt = 2;
+    assert_eq!(bench.report(&task).await.notes, first.notes);
+    task.attempt.attempt = 3;
+    git(&project(&bench), &["update-ref", "-d", "HEAD"]);
+    let report = bench.report(&task).await;
+    assert_eq!(failure(&report).1, "no_commit");
+    assert_eq!(report.notes, first.notes, "although it got no worktree");
+    bench.worker.stop().await;
+}
+
+#[actix_rt::test]
+async fn c23_what_a_stopped_worker_keeps_is_told_by_the_next() {
+    let bench = repository().await;
+    let line = "echo two > file.txt; echo up > ../../up; sleep 86452.25";
+    let mut task = isolated(&bench, 1, line);
+    bench.world.dispatch(&task);
+    eventually("it runs", || bench.path().join("attempts/up").exists().then_some(())).await;
+    bench.worker.clone().stop().await;
+    let path = bench.path().join(format!("attempts/worktrees/{}-1-1", bench.run));
+    let note = note_in(&path.with_extension("json")).expect("is recorded as kept");
+    assert_eq!(bench.world.report(&task.attempt).await.notes, [note.as_str()], "who hears it may record it");
+    let next = skein_worker::start(crate::support::config(&bench.world, &bench.path().join("attempts"))).await.unwrap();
+    task = isolated(&bench, 1, "true");
+    task.attempt.attempt = 2;
+    assert_eq!(bench.report(&task).await.notes, [note]);
+    next.stop().await;
 }
 
 #[actix_rt::test]
@@ -216,8 +287,9 @@ async fn c23_the_next_worker_settles_what_a_killed_one_left() {
     assert!(kept.join("file.txt").exists(), "it was changed");
     assert!(!unfinished.exists(), "no program ever worked in it");
     assert!(!unknown_to_git.exists());
-    let records = std::fs::read_dir(attempts_dir.join("worktrees")).unwrap().flatten();
-    assert_eq!(records.filter(|entry| entry.path().extension().is_some()).count(), 0);
+    assert_eq!(left(&bench), (1, 1, 0));
+    let note = note_in(&kept.with_extension("json"));
+    assert!(note.is_some_and(|note| note.contains(&kept.display().to_string())), "it waits for the run");
     assert_eq!(git(&project(&bench), &["branch", "--list", "skein/*"]).lines().count(), 1);
     next.stop().await;
 }
