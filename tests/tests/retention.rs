@@ -207,7 +207,8 @@ fn r12_a_run_that_is_removed_after_its_days_leaves_its_changed_worktrees_and_say
     std::fs::write(path.with_extension("json"), record.to_string()).expect("writes");
     let script = skein.workflow("w.js", "return 1");
     let ended = skein.run_json(&script, &[]);
-    assert!(ended.stderr.contains(&note), "{}", ended.stderr);
+    let said = format!("of a run that is removed after its time: {note}");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
     ended.completed();
     assert_eq!(skein.runs().len(), 1);
     assert!(path.exists() && !path.with_extension("json").exists());
