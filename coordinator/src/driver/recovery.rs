@@ -53,6 +53,7 @@ impl Driver {
         }
         if driver.run.state().stop_requested && !driver.run.state().is_ended() {
             // The grace of a script that was stopped goes on while it is replayed (C33).
+            driver.commit(performer).await?;
             let none = super::Journalled { at_ms: driver.pending_at_ms, events: std::sync::Arc::default() };
             performer.perform(driver.run.state(), &none, vec![Effect::StartGrace]).await;
         }

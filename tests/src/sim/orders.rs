@@ -61,19 +61,26 @@ impl Order {
     /// Whether a run that was told so may end like this. An order that a crash swallowed changes nothing: whoever gave
     /// it got no answer.
     #[must_use]
-    pub fn explains(self, ended: &Ended, faultless: &Ended) -> bool {
+    pub fn explains(self, ended: &Ended, faultless: &Ended, has_budget: bool) -> bool {
         match self {
             Order::Stop => {
                 // One that had returned already keeps its result while the rest of it is wound down.
                 let result_fits = ended.result.is_none() || ended.result == faultless.result;
                 ended == faultless || (ended.status == RunStatus::Stopped && result_fits && ended.error.is_none())
             }
-            // Neither changes a result; both take time, of which a run may have too little.
-            Order::Pause | Order::RestartAgent(_) => {
-                ended == faultless || ended.error.as_ref().is_some_and(|error| error.kind == "timeout")
+            // A result does not change by it; but it takes time, of which a run may have too little.
+            Order::Pause => ended == faultless || is_timed_out(ended),
+            // Nor by this; but the attempt that was ended has used tokens too, so a budget is spent with fewer agents.
+            Order::RestartAgent(_) => {
+                let is_shorter = has_budget && ended.status == faultless.status && ended.agents <= faultless.agents;
+                ended == faultless || is_timed_out(ended) || is_shorter
             }
             // One value is null: what the script makes of that is its own business, but nobody stopped the run.
             Order::StopAgent(_) | Order::SkipAgent(_) => ended.status != RunStatus::Stopped,
         }
     }
+}
+
+fn is_timed_out(ended: &Ended) -> bool {
+    ended.error.as_ref().is_some_and(|error| error.kind == "timeout")
 }
