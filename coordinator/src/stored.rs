@@ -75,8 +75,20 @@ pub async fn list(ports: &Ports, limit: usize) -> Result<Vec<RunView>, LoadError
 /// # Errors
 /// The store cannot be read.
 pub async fn interrupted(ports: &Ports) -> Result<Vec<RunId>, LoadError> {
-    let views = list(ports, usize::MAX).await?;
-    Ok(views.into_iter().rev().filter(|view| view.status == RunStatus::Interrupted).map(|view| view.run).collect())
+    let mut found = Vec::new();
+    for (key, entry) in ports.directory.list(RUNS_TABLE).await? {
+        let has_ended = serde_json::from_slice::<RunView>(&entry).is_ok_and(|view| view.status.is_end());
+        // Asked again and again: the journal of a run that somebody executes is not read for it.
+        if has_ended || ports.leases.holder(&key).await?.is_some() {
+            continue;
+        }
+        match live_view(ports, &key).await {
+            Ok(view) if view.status == RunStatus::Interrupted => found.push(view.run),
+            Ok(_) | Err(LoadError::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(run_id = key, %error, "run not taken up"),
+        }
+    }
+    Ok(found)
 }
 
 /// The index only knows how a run started; its journal knows how it stands.
