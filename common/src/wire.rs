@@ -4,6 +4,7 @@ use crate::agent::{AgentDefinition, Cause, Isolation, RunnerKind, Simulation, Us
 use crate::payload::Payload;
 use crate::{AgentNumber, AttemptNumber, AttemptToken, Epoch, RunId, WorkerId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 /// Names one try of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,6 +75,28 @@ pub enum ClaimAnswer {
 pub struct Heartbeat {
     pub worker: WorkerId,
     pub attempts: Vec<RunningAttempt>,
+    /// Who the worker is, where owners do not know it anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<WorkerInfo>,
+}
+
+/// What a worker tells of itself: in every heartbeat, and in the table of workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// This life of it.
+    pub id: WorkerId,
+    /// Stays the same when it is started again. Whoever speaks for a node has ended what ran there before.
+    pub node: String,
+    pub pools: Vec<String>,
+    pub hosts: Vec<String>,
+    pub slots: u32,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// It takes nothing new (A8).
+    #[serde(default)]
+    pub draining: bool,
+    #[serde(default)]
+    pub version: String,
 }
 
 /// One entry of a [`Heartbeat`].
@@ -118,6 +141,24 @@ pub struct Cancel {
     /// One attempt of the run, or all of them.
     #[serde(default)]
     pub attempt: Option<AttemptRef>,
+}
+
+/// What is broadcast to all workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Broadcast {
+    Order(WorkerOrder),
+    Cancel(Cancel),
+}
+
+/// What workers are told to do beside ending attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum WorkerOrder {
+    /// An owner is new: each worker sends a heartbeat now.
+    Report,
+    /// This worker, by its id or node, takes nothing new, finishes what it runs, and ends (A8).
+    Drain { worker: String },
 }
 
 /// How an attempt ended. Sent by: Attempt, through Results until it is acknowledged.

@@ -256,7 +256,8 @@ mod tests {
         for _ in 0..100 {
             now += Duration::from_secs(5);
             let running = vec![skein_common::wire::RunningAttempt { attempt: attempt(1), token: AttemptToken(1) }];
-            attempts.heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running }, now);
+            attempts
+                .heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running, info: None }, now);
             assert_eq!(attempts.verdicts(now), []);
         }
     }
@@ -264,7 +265,7 @@ mod tests {
     fn beat(attempts: &mut Attempts, agent: u32, now: Instant) -> HeartbeatAnswer {
         let token = AttemptToken(u64::from(agent));
         let running = vec![skein_common::wire::RunningAttempt { attempt: attempt(agent), token }];
-        attempts.heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running }, now)
+        attempts.heartbeat(&Heartbeat { worker: WorkerId(String::from("worker")), attempts: running, info: None }, now)
     }
 
     #[test]

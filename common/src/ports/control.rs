@@ -10,11 +10,15 @@ use bytes::Bytes;
 /// Contract:
 /// - A request reaches the process that serves; its reply reaches the asker once.
 /// - With nobody serving, or a server that drops the request unanswered, `request` answers `NoAnswer`.
+/// - A question to all owners reaches each process that serves, and each answers at most once; an answer may be lost.
+///   With nobody serving the answers end at once.
 /// - A broadcast reaches every subscriber of the moment, in order, at most once; it may be lost, never blocks.
 #[async_trait]
 pub trait Control: Send + Sync {
     /// Asks the owner of `run`.
     async fn request(&self, run: &RunId, request: Bytes) -> Result<Bytes, ControlError>;
+    /// Asks every process that owns runs. The caller stops listening when it has heard enough.
+    async fn ask_owners(&self, request: Bytes) -> Result<Box<dyn Answers>, ControlError>;
     /// Becomes the one that answers. A later call replaces the earlier server.
     async fn serve(&self) -> Result<Box<dyn ControlServer>, ControlError>;
     /// Tells all workers.
@@ -28,6 +32,13 @@ pub trait Control: Send + Sync {
 pub trait ControlServer: Send {
     /// The next request; `None` when another server took over.
     async fn next(&mut self) -> Option<ControlRequest>;
+}
+
+/// The answers to one question to all owners, as they come.
+#[async_trait]
+pub trait Answers: Send {
+    /// The next one; `None` when nothing can come any more.
+    async fn next(&mut self) -> Option<Bytes>;
 }
 
 /// One question and the way to answer it.

@@ -12,6 +12,8 @@ use async_trait::async_trait;
 /// - A lease ends when it is released, when its holder's process dies, or when it is not renewed within its time. After
 ///   a death it may stay `Held` for a moment, while the system clears up: who takes over tries again briefly.
 /// - `renew` of a lease that ended answers `Lost`.
+/// - `holders` gives the held names that begin with a prefix, in their order, with their holders.
+/// - A process that took over the node of a dead one (see `skein_backend::nats`) takes its leases without waiting.
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// Takes the lease for this owner, or says who has it.
@@ -22,6 +24,8 @@ pub trait Leases: Send + Sync {
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
     /// Who holds it now, if anybody does.
     async fn holder(&self, name: &str) -> Result<Option<String>, LeaseError>;
+    /// Who holds which of the names that begin so.
+    async fn holders(&self, prefix: &str) -> Result<Vec<(String, String)>, LeaseError>;
 }
 
 /// A lease that was granted.

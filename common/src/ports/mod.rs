@@ -10,15 +10,17 @@ mod feed;
 mod journal;
 mod leases;
 mod results;
+mod shards;
 mod tasks;
 
 pub use blobs::{BlobError, Blobs};
-pub use control::{Control, ControlError, ControlRequest, ControlServer, Reply};
+pub use control::{Answers, Control, ControlError, ControlRequest, ControlServer, Reply};
 pub use directory::{Directory, DirectoryError};
 pub use feed::{Feed, FeedItem, FeedSubscription};
 pub use journal::{Journal, JournalError};
 pub use leases::{Lease, LeaseError, Leases};
 pub use results::{ResultDelivery, Results, ResultsError};
+pub use shards::{Shard, Shards, ShardsError, shard_of};
 pub use tasks::{Target, TaskDelivery, Tasks, TasksError};
 
 use std::sync::Arc;
@@ -33,10 +35,15 @@ pub struct Ports {
     pub leases: Arc<dyn Leases>,
     pub tasks: Arc<dyn Tasks>,
     pub results: Arc<dyn Results>,
+    /// Workers ask owners.
     pub control: Arc<dyn Control>,
+    /// The same between owners, for what people ask: no worker may use it.
+    pub steering: Arc<dyn Control>,
     pub feed: Arc<dyn Feed>,
     pub blobs: Arc<dyn Blobs>,
     pub directory: Arc<dyn Directory>,
+    /// `None` where each run is owned by itself.
+    pub shards: Option<Arc<dyn Shards>>,
 }
 
 impl std::fmt::Debug for Ports {

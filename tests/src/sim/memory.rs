@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_common::ports::{
-    BlobError, Blobs, Control, ControlError, ControlServer, Directory, DirectoryError, Feed, FeedSubscription, Journal,
-    JournalError, Lease, LeaseError, Leases, Ports, ResultDelivery, Results, ResultsError, Target, TaskDelivery, Tasks,
-    TasksError,
+    Answers, BlobError, Blobs, Control, ControlError, ControlServer, Directory, DirectoryError, Feed, FeedSubscription,
+    Journal, JournalError, Lease, LeaseError, Leases, Ports, ResultDelivery, Results, ResultsError, Target,
+    TaskDelivery, Tasks, TasksError,
 };
 use skein_common::{Digest, RunId};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,6 +41,8 @@ impl Memory {
             tasks: self.clone(),
             results: self.clone(),
             control: Arc::new(Absent),
+            steering: Arc::new(Absent),
+            shards: None,
             feed: Arc::new(Absent),
             blobs: self.clone(),
             directory: Arc::new(Absent),
@@ -206,11 +208,19 @@ impl Leases for Absent {
     async fn holder(&self, _: &str) -> Result<Option<String>, LeaseError> {
         Ok(None)
     }
+
+    async fn holders(&self, _: &str) -> Result<Vec<(String, String)>, LeaseError> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]
 impl Control for Absent {
     async fn request(&self, _: &RunId, _: Bytes) -> Result<Bytes, ControlError> {
+        Err(ControlError::NoAnswer)
+    }
+
+    async fn ask_owners(&self, _: Bytes) -> Result<Box<dyn Answers>, ControlError> {
         Err(ControlError::NoAnswer)
     }
 

@@ -392,7 +392,7 @@ impl World {
             let own = self.executions.values().filter(|known| known.worker == worker && !known.silent);
             let attempts: Vec<RunningAttempt> =
                 own.map(|known| RunningAttempt { attempt: known.attempt.clone(), token: known.token }).collect();
-            let beat = Heartbeat { worker: worker_id(worker), attempts };
+            let beat = Heartbeat { worker: worker_id(worker), attempts, info: None };
             let now = self.now();
             let HeartbeatAnswer { gone, interrupted, .. } = self.attempts.heartbeat(&beat, now);
             self.executions.retain(|_, known| known.worker != worker || known.silent || !gone.contains(&known.attempt));

@@ -72,6 +72,8 @@ impl World {
             tasks: self.clone(),
             results: self.clone(),
             control: self.clone(),
+            steering: self.clone(),
+            shards: None,
             feed: Arc::new(Nothing),
             blobs: self.clone(),
             directory: Arc::new(Nothing),
@@ -220,6 +222,14 @@ impl Control for World {
         answer.map(|answer| encode(&answer).unwrap()).ok_or(ControlError::NoAnswer)
     }
 
+    async fn ask_owners(&self, request: Bytes) -> Result<Box<dyn Answers>, ControlError> {
+        let request: WorkerRequest = decode(&request).unwrap();
+        self.state.lock().unwrap().requests.push(request.clone());
+        let answer = (self.owner.lock().unwrap())(request);
+        self.changed.notify_waiters();
+        Ok(Box::new(OneAnswer(answer.map(|answer| encode(&answer).unwrap()))))
+    }
+
     async fn serve(&self) -> Result<Box<dyn ControlServer>, ControlError> {
         Err(ControlError::NoAnswer)
     }
@@ -231,6 +241,15 @@ impl Control for World {
 
     async fn subscribe(&self) -> Result<Box<dyn FeedSubscription>, ControlError> {
         Ok(Box::new(Broadcasts(self.broadcasts.subscribe())))
+    }
+}
+
+struct OneAnswer(Option<Bytes>);
+
+#[async_trait]
+impl Answers for OneAnswer {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.0.take()
     }
 }
 
@@ -299,6 +318,9 @@ impl Leases for Nothing {
         unreachable!()
     }
     async fn holder(&self, _: &str) -> Result<Option<String>, LeaseError> {
+        unreachable!()
+    }
+    async fn holders(&self, _: &str) -> Result<Vec<(String, String)>, LeaseError> {
         unreachable!()
     }
 }

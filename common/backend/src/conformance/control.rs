@@ -1,6 +1,6 @@
 //! Checks of the contract of `Control`.
 
-use super::world::{Checked, World, new_run};
+use super::world::{Checked, World, eventually, new_run};
 use bytes::Bytes;
 use skein_common::ports::{Control, ControlError, ControlServer, FeedItem, FeedSubscription};
 use std::sync::Arc;
@@ -35,6 +35,21 @@ pub async fn a_server_that_is_gone_gives_no_answer(world: &dyn World) -> Checked
     let control = world.process().await?.control;
     drop(control.serve().await?);
     assert_no_answer(ask(&control, "still there?".to_owned()).await?);
+    Ok(())
+}
+
+pub async fn a_question_to_all_owners_is_answered_by_those_that_serve(world: &dyn World) -> Checked {
+    let control = world.process().await?.control;
+    let mut answers = control.ask_owners(Bytes::from_static(b"anybody?")).await?;
+    assert_eq!(answers.next().await, None, "nobody serves");
+    tokio::spawn(answer_all(control.serve().await?, "answer to "));
+    for n in 0..20 {
+        let mut answers = control.ask_owners(Bytes::from(format!("question {n}"))).await?;
+        let answer = answers.next().await;
+        assert!(answer.is_none_or(|answer| answer == format!("answer to question {n}")), "its own or a lost one");
+    }
+    let answered = eventually(async || control.ask_owners(Bytes::from_static(b"now?")).await.ok()?.next().await).await;
+    assert_eq!(answered, "answer to now?");
     Ok(())
 }
 

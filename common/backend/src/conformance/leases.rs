@@ -128,6 +128,20 @@ pub async fn holder_tells_who_holds_it_without_disturbing(world: &dyn World) -> 
     Ok(())
 }
 
+pub async fn holders_gives_the_held_names_of_a_prefix_in_order(world: &dyn World) -> Checked {
+    let (one, other) = (world.process().await?.leases, world.process().await?.leases);
+    assert_eq!(one.holders("part-").await?, []);
+    one.acquire("part-2", "alice").await?;
+    one.acquire("other-1", "alice").await?;
+    let given_back = other.acquire("part-3", "bob").await?;
+    other.acquire("part-1", "bob").await?;
+    other.release(&given_back).await?;
+    let holders = one.holders("part-").await?;
+    assert_eq!(holders.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["part-1", "part-2"]);
+    assert!(holders[0].1.contains("bob") && holders[1].1.contains("alice"), "{holders:?}");
+    Ok(())
+}
+
 pub async fn leases_of_different_names_are_independent(world: &dyn World) -> Checked {
     let (process, other) = (world.process().await?, world.process().await?);
     let one = process.leases.acquire("run-1", "alice").await?;

@@ -33,6 +33,7 @@ macro_rules! conformance_suite {
                 renew_keeps_a_lease_and_answers_lost_when_it_ended
                 releasing_what_ended_already_succeeds_and_takes_nothing
                 holder_tells_who_holds_it_without_disturbing
+                holders_gives_the_held_names_of_a_prefix_in_order
                 leases_of_different_names_are_independent
             }
             tasks {
@@ -61,6 +62,7 @@ macro_rules! conformance_suite {
                 with_nobody_serving_request_answers_no_answer
                 a_server_that_drops_the_request_gives_no_answer
                 a_server_that_is_gone_gives_no_answer
+                a_question_to_all_owners_is_answered_by_those_that_serve
                 a_later_server_replaces_the_earlier
                 a_broadcast_reaches_every_subscriber_in_order
                 a_broadcast_reaches_no_later_subscriber

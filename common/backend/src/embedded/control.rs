@@ -4,7 +4,9 @@ use super::feed::LocalFeed;
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_common::RunId;
-use skein_common::ports::{Control, ControlError, ControlRequest, ControlServer, Feed as _, FeedSubscription, Reply};
+use skein_common::ports::{
+    Answers, Control, ControlError, ControlRequest, ControlServer, Feed as _, FeedSubscription, Reply,
+};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,11 +23,14 @@ pub struct LocalControl {
     broadcasts: LocalFeed,
 }
 
+/// The one answer of the one owner, while it is on its way.
+struct OneAnswer(Option<oneshot::Receiver<Bytes>>);
+
 struct LocalServer(mpsc::Receiver<ControlRequest>);
 
-#[async_trait]
-impl Control for LocalControl {
-    async fn request(&self, _run: &RunId, request: Bytes) -> Result<Bytes, ControlError> {
+impl LocalControl {
+    /// Hands the question to the server; its answer comes.
+    async fn ask(&self, request: Bytes) -> Result<oneshot::Receiver<Bytes>, ControlError> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let server = server.ok_or(ControlError::NoAnswer)?;
         let (answer, answered) = oneshot::channel();
@@ -35,7 +40,21 @@ impl Control for LocalControl {
         });
         server.send(ControlRequest { request, reply }).await.map_err(|_| ControlError::NoAnswer)?;
         drop(server);
-        answered.await.map_err(|_| ControlError::NoAnswer)
+        Ok(answered)
+    }
+}
+
+#[async_trait]
+impl Control for LocalControl {
+    async fn request(&self, _run: &RunId, request: Bytes) -> Result<Bytes, ControlError> {
+        self.ask(request).await?.await.map_err(|_| ControlError::NoAnswer)
+    }
+
+    async fn ask_owners(&self, request: Bytes) -> Result<Box<dyn Answers>, ControlError> {
+        match self.ask(request).await {
+            Err(ControlError::NoAnswer) => Ok(Box::new(OneAnswer(None))),
+            asked => Ok(Box::new(OneAnswer(Some(asked?)))),
+        }
     }
 
     async fn serve(&self) -> Result<Box<dyn ControlServer>, ControlError> {
@@ -58,5 +77,12 @@ impl Control for LocalControl {
 impl ControlServer for LocalServer {
     async fn next(&mut self) -> Option<ControlRequest> {
         self.0.recv().await
+    }
+}
+
+#[async_trait]
+impl Answers for OneAnswer {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.0.take()?.await.ok()
     }
 }

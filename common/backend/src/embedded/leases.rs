@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use skein_common::Epoch;
 use skein_common::ports::{BoxError, Lease, LeaseError, Leases};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A file name is at most 255 bytes.
@@ -97,6 +97,26 @@ impl Leases for FileLeases {
         let path = self.path(name)?;
         on_blocking_thread(move || LockFile::holder(&path)).await
     }
+
+    async fn holders(&self, prefix: &str) -> Result<Vec<(String, String)>, LeaseError> {
+        let (dir, prefix) = (self.dir.clone(), prefix.to_owned());
+        on_blocking_thread(move || holders_in(&dir, &prefix)).await
+    }
+}
+
+fn holders_in(dir: &Path, prefix: &str) -> std::io::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let name = file_name.to_str().and_then(|name| name.strip_suffix(".lock"));
+        let Some(name) = name.filter(|name| name.starts_with(prefix)) else { continue };
+        if let Some(holder) = LockFile::holder(&entry.path())? {
+            found.push((name.to_owned(), holder));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Creating and removing a file may wait for the disk.

@@ -128,6 +128,8 @@ impl Store {
             tasks: Arc::new(LocalTasks::default()),
             results: Arc::new(LocalResults::default()),
             control: Arc::new(LocalControl::default()),
+            steering: Arc::new(LocalControl::default()),
+            shards: None,
             feed: Arc::new(LocalFeed::default()),
         };
         Store { ports, runs_dir }

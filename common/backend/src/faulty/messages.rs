@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use skein_common::RunId;
 use skein_common::ports::{
-    Control, ControlError, ControlServer, Feed, FeedItem, FeedSubscription, ResultDelivery, Results, ResultsError,
-    Target, TaskDelivery, Tasks, TasksError,
+    Answers, Control, ControlError, ControlServer, Feed, FeedItem, FeedSubscription, ResultDelivery, Results,
+    ResultsError, Target, TaskDelivery, Tasks, TasksError,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,6 +123,12 @@ impl Control for FaultyControl {
         if lost { Err(ControlError::NoAnswer) } else { Ok(answer) }
     }
 
+    async fn ask_owners(&self, request: Bytes) -> Result<Box<dyn Answers>, ControlError> {
+        self.dice.delay().await;
+        let inner = self.inner.ask_owners(request).await?;
+        Ok(Box::new(FaultyAnswers { inner, dice: self.dice.clone() }))
+    }
+
     async fn serve(&self) -> Result<Box<dyn ControlServer>, ControlError> {
         self.inner.serve().await
     }
@@ -152,6 +158,23 @@ impl Feed for FaultyFeed {
 
     fn subscribe(&self, topic: &str) -> Box<dyn FeedSubscription> {
         Box::new(FaultySubscription { inner: self.inner.subscribe(topic), dice: self.dice.clone() })
+    }
+}
+
+struct FaultyAnswers {
+    inner: Box<dyn Answers>,
+    dice: Arc<Dice>,
+}
+
+#[async_trait]
+impl Answers for FaultyAnswers {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let answer = self.inner.next().await?;
+            if !self.dice.happens(self.dice.faults.no_answer) {
+                return Some(answer);
+            }
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use plan::Dice;
 use skein_common::ports::Ports;
 use std::sync::Arc;
 
-/// The ports with the faults of this plan. Leases are untouched: a fault there is a process that does not start.
+/// The ports with the faults of this plan. Leases and shards are untouched: a fault there is a
+/// process that does not start.
 #[must_use]
 pub fn faulty(ports: Ports, plan: Plan) -> Ports {
     let dice = Arc::new(Dice::new(plan));
@@ -28,6 +29,8 @@ pub fn faulty(ports: Ports, plan: Plan) -> Ports {
         tasks: Arc::new(messages::FaultyTasks { inner: ports.tasks, dice: dice.clone() }),
         results: Arc::new(messages::FaultyResults::new(ports.results, dice.clone())),
         control: Arc::new(messages::FaultyControl { inner: ports.control, dice: dice.clone() }),
+        steering: ports.steering,
+        shards: ports.shards,
         feed: Arc::new(messages::FaultyFeed { inner: ports.feed, dice: dice.clone() }),
         blobs: Arc::new(stores::FaultyBlobs { inner: ports.blobs, dice: dice.clone() }),
         directory: Arc::new(stores::FaultyDirectory { inner: ports.directory, dice }),
