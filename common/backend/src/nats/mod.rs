@@ -5,10 +5,20 @@
 
 mod api;
 mod backend;
+mod batch;
+mod blobs;
+mod bootstrap;
 mod config;
 mod connection;
+mod directory;
 mod error;
+mod journal;
+mod layout;
+mod leases;
+mod marks;
 mod names;
+mod patience;
+mod scan;
 #[cfg(any(test, feature = "test-server"))]
 pub mod server;
 #[cfg(test)]
