@@ -424,7 +424,8 @@ impl World {
 
     /// A person ends an attempt; the message may be lost, and then the next heartbeat repeats it.
     pub fn interrupt(&mut self, attempt: AttemptRef) {
-        match self.attempts.interrupt(&attempt) {
+        let now = self.now();
+        match self.attempts.interrupt(&attempt, now) {
             Some(command) => self.inbox.push(Item { delivery: None, command }),
             None if self.is_rough && self.random.happens(200) => {}
             None => self.soon(50, Happening::Interrupt { attempt }),
