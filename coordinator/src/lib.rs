@@ -18,6 +18,7 @@ mod steering;
 pub mod stored;
 mod submission;
 mod watch;
+pub mod workers_table;
 
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
 pub use clock::{Clock, SystemClock};

@@ -79,7 +79,7 @@ enum Asked {
 }
 
 async fn ask_owner(shared: Rc<Shared>, run: RunId, attempts: Vec<RunningAttempt>, wait: Duration) -> Asked {
-    let heartbeat = Heartbeat { worker: shared.worker.clone(), attempts, info: None };
+    let heartbeat = Heartbeat { worker: shared.worker.clone(), attempts, info: None, rounds: Vec::new() };
     let Ok(request) = encode(&WorkerRequest::Heartbeat(heartbeat)) else { return Asked::Nobody };
     let Ok(Ok(answer)) = timeout(wait, shared.ports.control.request(&run, request)).await else { return Asked::Nobody };
     match decode(&answer) {
