@@ -54,7 +54,7 @@ impl Connection {
     /// # Errors
     /// When no server answers or lets us in, and for settings that cannot be.
     pub async fn open(settings: &NatsSettings) -> Result<Connection, NatsError> {
-        let (told, connects) = watch::channel(0);
+        let (told, mut connects) = watch::channel(0);
         let options = options(settings).await?.event_callback(move |event| {
             note(&event);
             if event == Event::Connected {
@@ -64,6 +64,8 @@ impl Connection {
         });
         let addresses: Vec<&str> = settings.url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
         let client = options.connect(addresses).await.map_err(|error| not_connected(&settings.url, &error))?;
+        // The client tells of it a moment later; a request of now must not take that for a loss.
+        let _ = connects.wait_for(|count| *count > 0).await;
         Ok(Connection { client, connects })
     }
 
