@@ -7,3 +7,4 @@ pub mod conformance;
 pub mod embedded;
 pub mod faulty;
 pub mod nats;
+mod packed;
