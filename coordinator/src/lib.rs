@@ -15,6 +15,7 @@ mod script_files;
 pub mod stored;
 mod submission;
 mod watch;
+pub mod workers_table;
 
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
 pub use clock::{Clock, SystemClock};

@@ -26,6 +26,7 @@ impl Link {
             worker: shared.info.id.clone(),
             attempts: self.attempts.values().filter_map(running).collect(),
             info: Some(self.phase().told_in(&shared.info)),
+            rounds: std::mem::take(&mut self.rounds).into_iter().collect(),
         };
         let (interval, link) = (self.config.heartbeat, context.address());
         let asking = async move { drop(timeout(interval, ask_owners(shared, heartbeat, link)).await) };

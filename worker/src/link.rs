@@ -16,7 +16,7 @@ use actix::{
 use skein_common::ports::{Target, TaskDelivery};
 use skein_common::wire::{AttemptRef, AttemptReport, Task, WorkerOrder, decode};
 use skein_common::{AttemptToken, Epoch, RunId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -49,6 +49,8 @@ pub(crate) struct Link {
     /// It takes nothing new.
     closed: bool,
     pub(crate) heartbeat_is_near: bool,
+    /// What owners asked to report for since the last heartbeat.
+    pub(crate) rounds: BTreeSet<u64>,
     idle: Vec<oneshot::Sender<()>>,
     pub(crate) observed: Observed,
     /// Dropped with Link, which tells the one that restarts it.
@@ -110,6 +112,7 @@ impl Link {
                 listening: None,
                 closed: false,
                 heartbeat_is_near: false,
+                rounds: BTreeSet::new(),
                 idle: Vec::new(),
                 observed: Observed::default(),
                 _died: died,
@@ -370,7 +373,10 @@ impl Handler<OrderHeard> for Link {
 
     fn handle(&mut self, message: OrderHeard, context: &mut Context<Link>) {
         match message.order {
-            WorkerOrder::Report => self.heartbeat_soon(context),
+            WorkerOrder::Report { round } => {
+                self.rounds.insert(round);
+                self.heartbeat_soon(context);
+            }
             WorkerOrder::Drain { worker } => {
                 let info = &self.config.shared.info;
                 if worker == info.id.0 || worker == info.node {
