@@ -7,6 +7,7 @@ mod lasting;
 mod lease_traps;
 mod lossy;
 mod replicated;
+mod messages;
 mod world;
 
 use world::NatsWorld;
