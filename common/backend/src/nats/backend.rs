@@ -11,6 +11,7 @@ use super::leases::NatsLeases;
 use super::messaging::Messaging;
 use super::names::Names;
 use super::{bootstrap, layout};
+use async_nats::connection::State;
 use skein_common::RunId;
 use skein_common::config::NatsSettings;
 use skein_common::ports::{Ports, Shard, shard_of};
@@ -109,6 +110,12 @@ impl NatsBackend {
             directory: storage.directory,
             shards: Some(messaging.shards),
         }
+    }
+
+    /// Whether the connection stands at this moment; when it does not, it is being made again.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.bus.connection.client().connection_state() == State::Connected
     }
 
     /// What the server lacks that a cluster for production needs, in sentences.

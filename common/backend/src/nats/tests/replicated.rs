@@ -17,7 +17,7 @@ async fn replicated(servers: &TestCluster) -> Result<NatsWorld, BoxError> {
     let settings = NatsSettings { replicas: 3, ..new_cluster(servers.url()) };
     loop {
         match NatsBackend::connect(NatsConfig::new(settings.clone())).await {
-            Ok(_) => return NatsWorld::with(settings),
+            Ok(_) => return Ok(NatsWorld::with(settings)),
             Err(error) if error.may_pass() => tokio::time::sleep(TRY_EVERY).await,
             Err(error) => return Err(error.into()),
         }
