@@ -18,6 +18,7 @@ use skein_common::{RunId, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, stored};
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -81,10 +82,17 @@ impl Session {
             host_limits: settings.host_limits.clone(),
             settings: settings.coordinator.clone(),
             owner: owner(),
+            // Each run of a store is owned by itself: neither is used.
+            node: String::from("here"),
+            lease: Duration::from_secs(3),
         });
+        let worker_name = format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let worker = skein_worker::start(WorkerConfig {
             ports: store.ports(),
-            id: WorkerId(format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>())),
+            id: WorkerId(worker_name.clone()),
+            node: worker_name,
+            labels: BTreeMap::new(),
+            state_dir: None,
             settings: settings.worker.clone(),
             executable,
             attempts_dir: store.runs_dir(),

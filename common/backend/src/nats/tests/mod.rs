@@ -1,6 +1,12 @@
 //! The backend on real servers: the conformance suite, and what only this backend has.
 
 mod connecting;
+mod identity;
+mod joining;
+mod lasting;
+mod lease_traps;
+mod lossy;
+mod replicated;
 mod messages;
 mod world;
 
