@@ -7,6 +7,7 @@ pub mod hostile;
 pub mod processes;
 pub mod recorded;
 pub mod redis;
+pub mod served;
 pub mod sim;
 pub mod system;
 
