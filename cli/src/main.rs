@@ -16,6 +16,7 @@ mod saved;
 mod saved_args;
 mod session;
 mod settings;
+mod signals;
 mod stored;
 mod sweep;
 

@@ -9,6 +9,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::report;
 use crate::settings::Settings;
+use crate::signals::Signals;
 use crate::sweep::Sweeps;
 use anyhow::Context as _;
 use skein_backend::embedded::Store;
@@ -20,7 +21,6 @@ use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long a run whose process died waits for a `skein serve` to see it.
 const LOOK_FOR_INTERRUPTED: Duration = Duration::from_secs(2);
@@ -268,31 +268,6 @@ pub fn resume_command(global: &Global, run: &RunId) -> String {
     match global.settings.store_of_flag() {
         Some(store) => format!("skein resume {run} --store {}", shell_words::quote(&store.to_string_lossy())),
         None => format!("skein resume {run}"),
-    }
-}
-
-/// The ways a person or a system asks this process to end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Code {
-        tokio::select! {
-            _ = self.interrupt.recv() => Code::Interrupted,
-            _ = self.terminate.recv() => Code::Terminated,
-            _ = self.hang_up.recv() => Code::Terminated,
-        }
     }
 }
 
