@@ -14,8 +14,9 @@ pub use layers::{Origin, Problem, project_items_that_need_trust};
 pub use paths::{config_files, home_dir, state_dir};
 pub use project::{ProjectAgent, ProjectItems, trusted_definitions};
 
+use crate::exit::usage;
 use skein_common::agent::RunnerKind;
-use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::config::{CoordinatorSettings, NatsSettings, WorkerSettings};
 use skein_common::run::{BudgetUnit, RunLimits};
 use skein_script::HostLimits;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub struct Settings {
     pub worker: WorkerSettings,
     pub served: Served,
     pub coordinator: CoordinatorSettings,
+    pub nats: NatsSettings,
     pub host_limits: HostLimits,
     pub runs: RunDefaults,
     pub retention: RetentionSettings,
@@ -98,6 +100,17 @@ impl Settings {
             settings.origins.insert(keys::STORE, Origin::Flag("--store"));
         }
         (settings, problems)
+    }
+
+    /// Sets what a flag of one command says; a file or variable would be refused in the same words.
+    ///
+    /// # Errors
+    /// What should stand there.
+    pub fn set_by_flag(&mut self, key: &str, flag: &'static str, value: &str) -> anyhow::Result<()> {
+        let known = Key::find(key).ok_or_else(|| anyhow::anyhow!("{flag} sets no setting"))?;
+        known.set(self, &serde_json::json!(value)).map_err(|reason| usage(format!("{flag} {value} {reason}")))?;
+        self.origins.insert(known.name, Origin::Flag(flag));
+        Ok(())
     }
 
     /// Who said what stands under this key.
