@@ -6,6 +6,7 @@ mod attempt;
 pub mod definition;
 mod environment;
 mod heartbeat;
+pub mod host_pattern;
 mod link;
 mod listen;
 mod messages;

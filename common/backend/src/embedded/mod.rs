@@ -12,7 +12,7 @@ mod feed;
 mod file_system;
 mod journal;
 mod leases;
-mod lock_file;
+pub(crate) mod lock_file;
 mod open_error;
 mod packed;
 mod readers;
