@@ -86,6 +86,12 @@ pub async fn join_at_once(settings: &Settings, bootstrap: bool) -> Result<NatsBa
     NatsBackend::connect(NatsConfig { settings: settings.nats.clone(), node: None, bootstrap }).await
 }
 
+/// Says what a development server lacks, and what an acknowledged write survives.
+pub fn tell(backend: &NatsBackend) {
+    backend.notes().iter().for_each(|note| output::note(&format!("warning: {note}")));
+    output::note(&format!("durability: {}", backend.ports().journal.durability()));
+}
+
 /// How an error of [`join_at_once`] ends a command.
 #[must_use]
 pub fn ending(error: &NatsError) -> anyhow::Error {

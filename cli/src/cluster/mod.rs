@@ -5,5 +5,5 @@ mod join;
 mod worker;
 
 pub use coordinator::coordinate;
-pub use join::{Joined, Role, durability, join, join_at_once};
+pub use join::{ending, join_at_once};
 pub use worker::work;

@@ -56,6 +56,13 @@ impl Key {
         }
     }
 
+    /// A value that was refused, for people; one that may hold a password is not shown.
+    #[must_use]
+    pub fn refused(&self, value: &Value) -> String {
+        let may_tell = self.secret || value.as_str().is_some_and(|text| text.contains('@'));
+        if may_tell { String::from("the value") } else { value.to_string() }
+    }
+
     /// The key of this name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Key> {
@@ -95,6 +102,7 @@ pub static KEYS: &[Key] = &[
     key!("worker.hosts", "SKEIN_HOSTS", Yes, names, to_json, served.hosts),
     key!("worker.pools", "SKEIN_POOLS", Yes, names, to_json, served.pools),
     key!("worker.root", "SKEIN_ROOT", Never, folder, to_json, served.root),
+    key!("worker.labels", "SKEIN_WORKER_LABELS", Yes, names, to_json, served.labels),
     key!("worker.slots", "SKEIN_SLOTS", Never, slots, to_json, worker.slots),
     key!("worker.output_bytes", "SKEIN_OUTPUT_BYTES", Never, bytes, to_json, worker.output_bytes_max),
     key!("worker.attempt_timeout", "SKEIN_ATTEMPT_TIMEOUT", Never, time, shown_time, worker.attempt_timeout_ms),

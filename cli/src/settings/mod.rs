@@ -49,12 +49,21 @@ pub struct Served {
     pub pools: Vec<String>,
     /// Where `command` agents work whose definition says nothing; `None` is the project. Since: 0.1.
     pub root: Option<PathBuf>,
+    /// What people see of the worker, as `NAME=VALUE`. Since: 0.2.
+    pub labels: Vec<String>,
 }
 
 impl Default for Served {
     fn default() -> Served {
-        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None }
+        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None, labels: Vec::new() }
     }
+}
+
+/// The pools of a worker that serves these hosts: without a word about pools it is there for its hosts alone.
+#[must_use]
+pub fn pools_for(settings: &Settings, hosts: &[String]) -> Vec<String> {
+    let says_nothing = !settings.is_set("worker.pools");
+    if says_nothing && !hosts.is_empty() { Vec::new() } else { settings.served.pools.clone() }
 }
 
 /// What a new run gets when its flags say nothing.
@@ -108,7 +117,8 @@ impl Settings {
     /// What should stand there.
     pub fn set_by_flag(&mut self, key: &str, flag: &'static str, value: &str) -> anyhow::Result<()> {
         let known = Key::find(key).ok_or_else(|| anyhow::anyhow!("{flag} sets no setting"))?;
-        known.set(self, &serde_json::json!(value)).map_err(|reason| usage(format!("{flag} {value} {reason}")))?;
+        let value = serde_json::json!(value);
+        known.set(self, &value).map_err(|reason| usage(format!("{flag}: {} {reason}", known.refused(&value))))?;
         self.origins.insert(known.name, Origin::Flag(flag));
         Ok(())
     }
@@ -117,6 +127,12 @@ impl Settings {
     #[must_use]
     pub fn origin(&self, key: &Key) -> Origin {
         self.origins.get(key.name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Whether anybody said what stands under this key.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
     }
 
     /// Where runs are kept: as set, else the platform's state directory.
