@@ -19,6 +19,7 @@ use skein_common::{RunId, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, stored};
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,9 +83,13 @@ impl Session {
             settings: settings.coordinator.clone(),
             owner: owner(),
         });
+        let worker_name = format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let worker = skein_worker::start(WorkerConfig {
             ports: store.ports(),
-            id: WorkerId(format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>())),
+            id: WorkerId(worker_name.clone()),
+            node: worker_name,
+            labels: BTreeMap::new(),
+            state_dir: None,
             settings: settings.worker.clone(),
             executable,
             attempts_dir: store.runs_dir(),

@@ -45,6 +45,8 @@ pub struct CoordinatorSettings {
     pub attempt_deadline_ms: u64,
     /// A dispatched task that nobody claims for so long is dispatched again. Since: 0.1.
     pub claim_wait_ms: u64,
+    /// How long a task waits for a worker of its host before its agent fails; 0: it fails at once. Since: 0.1.
+    pub host_wait_ms: u64,
     /// How long agents that the script never awaited may still run after it returned (C28). Since: 0.1.
     pub grace_ms: u64,
     /// A script that has waited for so long may lose its host. Since: 0.1.
@@ -58,6 +60,7 @@ impl Default for CoordinatorSettings {
         CoordinatorSettings {
             attempt_deadline_ms: 20_000,
             claim_wait_ms: 30_000,
+            host_wait_ms: 0,
             grace_ms: 2_000,
             hibernate_after_ms: 60_000,
             hosts_max: 1024,

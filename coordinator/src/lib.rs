@@ -18,6 +18,7 @@ pub mod stored;
 mod submission;
 mod watch;
 mod workers;
+pub mod workers_table;
 
 pub use agent_record::{AgentRecord, AgentRecordError, AttemptLine, agent_record};
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};

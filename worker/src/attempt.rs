@@ -2,29 +2,31 @@
 
 use crate::link::Link;
 use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, NonsenseHeard, Serial, Verdict};
+use crate::outbox::{Letter, Outbox};
+use crate::places::Places;
 use crate::runner::{Ended, Runners, Stop, Work};
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
 };
 use skein_common::ports::{BlobError, Ports};
 use skein_common::wire::{
-    AttemptEnd, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerRequest, decode, encode,
+    AttemptEnd, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerInfo, WorkerRequest, decode, encode,
 };
-use skein_common::{AttemptToken, Epoch, Payload, RunId, WorkerId};
+use skein_common::{AttemptToken, Epoch, Payload, RunId};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
-/// An owner that does not answer a claim for so long is as good as none: the task is dropped, and the owner starts
-/// another attempt when it finds that nobody claimed this one.
+/// A run without an owner gets one within seconds. One that has none for so long is left to others: the task is not
+/// marked done, so it is delivered again.
 const CLAIM_WAIT: Duration = Duration::from_secs(10);
-/// Between two tries to publish a report, at first and at most.
-const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Between two claims of an attempt that nobody answered, at first and at most.
+const CLAIM_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// A worker that stops tries so long to tell of its attempts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -32,8 +34,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub ports: Ports,
-    pub worker: WorkerId,
+    /// As it is while the worker does not drain.
+    pub info: WorkerInfo,
     pub runners: Runners,
+    pub places: Rc<Places>,
+    pub outbox: Rc<Outbox>,
     pub attempt_timeout: Duration,
     /// Of tasks that name none; 0 is never.
     pub stall_ms: u64,
@@ -100,7 +105,7 @@ impl Actor for Attempt {
     fn started(&mut self, context: &mut Context<Attempt>) {
         let mut link_alive = self.link_alive.clone();
         let link_gone = async move { while link_alive.changed().await.is_ok() {} };
-        context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Disowned)));
+        context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Abandoned)));
         if let Some(job) = self.job.take() {
             context.spawn(job.carry_out().into_actor(self).map(|(), attempt, context| {
                 attempt.finished = true;
@@ -136,20 +141,22 @@ impl Ending {
 
 impl Job {
     async fn carry_out(self) {
-        let asked_at = Instant::now();
         let mut stop = self.stop.clone();
-        let go = tokio::select! {
+        let answer = tokio::select! {
             biased;
-            go = self.claim() => go,
-            () = stop.asked() => None,
+            answer = self.claim() => answer,
+            () = stop.asked() => ClaimOutcome::Nobody,
         };
-        if self.ending.reason.get() == Some(EndReason::WorkerStops) {
+        let go = match (answer, self.ending.reason.get()) {
             // Not marked done: somebody else gets the task, or its owner notices.
-            return;
-        }
+            (_, Some(EndReason::WorkerStops)) => return,
+            (ClaimOutcome::Nobody, reason) if reason != Some(EndReason::Cancelled) => return,
+            (ClaimOutcome::Nobody | ClaimOutcome::Gone, _) => None,
+            (ClaimOutcome::Go(go), _) => Some(go),
+        };
         let verdict = match go {
             None => Verdict::Drop,
-            Some(Go { token, epoch, deadline }) => {
+            Some(Go { token, epoch, deadline, asked_at }) => {
                 let claimed = AttemptClaimed { serial: self.serial, token, epoch, deadline, asked_at };
                 self.link.send(claimed).await.unwrap_or(Verdict::Drop)
             }
@@ -163,7 +170,9 @@ impl Job {
         let ended = work_out(&shared, task, &mut stop).await;
         let ended = match ending.reason.get() {
             None => ended,
-            Some(EndReason::Disowned) => return debug!(run_id = %attempt.run, agent = attempt.agent, "disowned"),
+            Some(EndReason::Disowned | EndReason::Abandoned) => {
+                return debug!(run_id = %attempt.run, agent = attempt.agent, "disowned");
+            }
             Some(EndReason::Cancelled) => Ended { end: AttemptEnd::Cancelled, ..ended },
             Some(EndReason::WorkerStops) => {
                 let lost = Ended::lost(Some("worker_stopped"), "the worker was stopped");
@@ -173,50 +182,61 @@ impl Job {
         let report = AttemptReport {
             attempt,
             token,
-            worker: shared.worker.clone(),
+            worker: shared.info.id.clone(),
             end: ended.end,
             usage: ended.usage,
             notes: ended.notes,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        let given_up = async {
-            stop.asked().await;
-            if ending.reason.get() != Some(EndReason::Disowned) {
-                tokio::time::sleep(LAST_WORDS).await;
+        deliver(&shared.outbox, &report, &ending, &mut stop).await;
+    }
+
+    /// Asks the owner, again and again while there is none.
+    async fn claim(&self) -> ClaimOutcome {
+        let attempt = &self.task.attempt;
+        let claim = Claim { attempt: attempt.clone(), worker: self.shared.info.id.clone() };
+        let Ok(request) = encode(&WorkerRequest::Claim(claim)) else { return ClaimOutcome::Gone };
+        let give_up_at = Instant::now() + CLAIM_WAIT;
+        let (mut pause, pause_max) = CLAIM_AGAIN;
+        loop {
+            let asked_at = Instant::now();
+            let asking = self.shared.ports.control.request(&attempt.run, request.clone());
+            match timeout_at(give_up_at, asking).await {
+                Ok(Ok(answer)) => return self.understand(&answer, asked_at).await,
+                Ok(Err(error)) => debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered"),
+                Err(_) => return ClaimOutcome::Nobody,
             }
-        };
-        tokio::select! {
-            biased;
-            () = publish(&shared.ports, &report) => {}
-            () = given_up => debug!(run_id = %report.attempt.run, agent = report.attempt.agent, "report given up"),
+            if timeout_at(give_up_at, tokio::time::sleep(pause)).await.is_err() {
+                return ClaimOutcome::Nobody;
+            }
+            pause = pause_max.min(pause * 2);
         }
     }
 
-    /// Asks the owner; `None` when the task is to be dropped.
-    async fn claim(&self) -> Option<Go> {
-        let attempt = &self.task.attempt;
-        let claim = Claim { attempt: attempt.clone(), worker: self.shared.worker.clone() };
-        let request = encode(&WorkerRequest::Claim(claim)).ok()?;
-        let asked = timeout(CLAIM_WAIT, self.shared.ports.control.request(&attempt.run, request)).await;
-        let answer = match asked.ok()? {
-            Ok(answer) => answer,
-            Err(error) => {
-                debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered");
-                return None;
-            }
-        };
-        match decode(&answer) {
+    async fn understand(&self, answer: &[u8], asked_at: Instant) -> ClaimOutcome {
+        match decode(answer) {
             Ok(OwnerAnswer::Claim(ClaimAnswer::Go { token, epoch, deadline_ms })) => {
-                Some(Go { token, epoch, deadline: Duration::from_millis(deadline_ms) })
+                ClaimOutcome::Go(Go { token, epoch, deadline: Duration::from_millis(deadline_ms), asked_at })
             }
-            Ok(OwnerAnswer::Claim(ClaimAnswer::Gone)) => None,
+            Ok(OwnerAnswer::Claim(ClaimAnswer::Gone)) => ClaimOutcome::Gone,
             Ok(OwnerAnswer::Heartbeat(_)) | Err(_) => {
+                let attempt = &self.task.attempt;
                 warn!(run_id = %attempt.run, agent = attempt.agent, "the answer to a claim is none");
                 let _ = self.link.send(NonsenseHeard).await;
-                None
+                ClaimOutcome::Gone
             }
         }
     }
+}
+
+/// What came of asking for an attempt.
+#[derive(Debug, Clone, Copy)]
+enum ClaimOutcome {
+    Go(Go),
+    /// The task is to be dropped.
+    Gone,
+    /// There is no owner.
+    Nobody,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -224,6 +244,34 @@ struct Go {
     token: AttemptToken,
     epoch: Epoch,
     deadline: Duration,
+    asked_at: Instant,
+}
+
+/// Sends the report, until it is accepted or the attempt ends.
+async fn deliver(outbox: &Rc<Outbox>, report: &AttemptReport, ending: &Ending, stop: &mut Stop) {
+    let Some(letter) = Letter::of(report) else { return };
+    let given_up = async {
+        stop.asked().await;
+        if !matches!(ending.reason.get(), Some(EndReason::Disowned | EndReason::Abandoned)) {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = outbox.send(&letter) => return,
+        () = given_up => {}
+    }
+    let (run_id, agent) = (&report.attempt.run, report.attempt.agent);
+    let reason = ending.reason.get();
+    if !outbox.keeps() || reason == Some(EndReason::Disowned) {
+        debug!(%run_id, agent, "report given up");
+        return outbox.discard(&letter).await;
+    }
+    outbox.keep(&letter).await;
+    // When this process ends, the next one of the node publishes it.
+    if reason != Some(EndReason::WorkerStops) {
+        outbox.send_beside(letter, || {});
+    }
 }
 
 async fn mark_done(ports: &Ports, delivery: u64) {
@@ -234,6 +282,9 @@ async fn mark_done(ports: &Ports, delivery: u64) {
 }
 
 async fn work_out(shared: &Shared, task: Task, stop: &mut Stop) -> Ended {
+    if let Err(refused) = shared.places.check(&task) {
+        return refused;
+    }
     let run = task.attempt.run.clone();
     let gathered = tokio::select! {
         biased;
@@ -278,15 +329,4 @@ async fn json_of(ports: &Ports, run: &RunId, payload: Payload) -> Result<String,
     let is_json = payload.is_json();
     let text = text_of(ports, run, payload).await?;
     Ok(if is_json { text } else { serde_json::Value::String(text).to_string() })
-}
-
-/// Publishes until the report is accepted.
-pub(crate) async fn publish(ports: &Ports, report: &AttemptReport) {
-    let Ok(bytes) = encode(report) else { return };
-    let (mut pause, pause_max) = PUBLISH_AGAIN;
-    while let Err(error) = ports.results.publish(&report.attempt.run, bytes.clone()).await {
-        warn!(run_id = %report.attempt.run, agent = report.attempt.agent, %error, "report not published yet");
-        tokio::time::sleep(pause).await;
-        pause = pause_max.min(pause * 2);
-    }
 }

@@ -126,6 +126,7 @@ pub static KEYS: &[Key] = &[
         coordinator.attempt_deadline_ms
     ),
     key!("coordinator.claim_wait", "SKEIN_CLAIM_WAIT", Never, time, shown_time, coordinator.claim_wait_ms),
+    key!("coordinator.host_wait", "SKEIN_HOST_WAIT", Never, time, shown_time, coordinator.host_wait_ms),
     key!("coordinator.grace", "SKEIN_GRACE", Never, time, shown_time, coordinator.grace_ms),
     key!(
         "coordinator.hibernate_after",

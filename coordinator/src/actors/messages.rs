@@ -1,9 +1,10 @@
 //! The messages between the actors of a coordinator.
 
+use crate::attempts::Inheritance;
 use crate::driver::Journalled;
 use actix::Message;
 use skein_common::RunId;
-use skein_common::ports::{ControlRequest, ResultDelivery};
+use skein_common::ports::{ControlRequest, ResultDelivery, Target};
 use skein_common::view::RunView;
 use skein_common::wire::AttemptRef;
 use skein_engine::{Command, Refused};
@@ -61,10 +62,12 @@ pub(crate) struct RunDied {
 }
 
 /// Things that happened to a run. Sent by: Fleet.
-#[derive(Debug, Message)]
+#[derive(Debug, Default, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Deliver {
     pub items: Vec<Incoming>,
+    /// Attempts whose task may be with nobody: to be dispatched once more, under the same number.
+    pub again: Vec<AttemptRef>,
 }
 
 /// Where the answer to a person goes.
@@ -123,6 +126,12 @@ pub(crate) struct RegisterRun {
     pub recipient: actix::Recipient<Deliver>,
 }
 
+/// What the journal of a run that was taken over says runs. Sent by: Run, once it has read it; not where workers live
+/// and die with this process.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Inherit(pub Inheritance);
+
 /// Nothing of this run is expected any more: it ended or is left. Sent by: Root.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -144,11 +153,11 @@ pub(crate) struct Interrupt {
     pub attempt: AttemptRef,
 }
 
-/// An attempt and the pool whose workers may claim it.
+/// An attempt and whose workers may claim it.
 #[derive(Debug)]
 pub(crate) struct ExpectedAttempt {
     pub attempt: AttemptRef,
-    pub pool: String,
+    pub target: Target,
 }
 
 /// These attempts are over for their run: their end is in the journal. Sent by: Run.

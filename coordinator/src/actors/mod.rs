@@ -5,6 +5,7 @@
 mod feed;
 mod fleet;
 mod inbox;
+mod lookups;
 mod messages;
 mod performer;
 mod root;

@@ -77,6 +77,7 @@ impl Root {
             lifts_pause,
             context: DriverContext { replaces_lost_hosts, ..self.context.clone() },
             grace_ms: self.settings.grace_ms,
+            host_wait_ms: self.settings.host_wait_ms,
             root: ctx.address(),
             fleet: self.fleet.clone(),
             feed: self.feed.clone(),
@@ -253,7 +254,7 @@ impl Handler<ControlRun> for Root {
         let (sender, receiver) = oneshot::channel();
         let items = vec![Incoming { command, delivery: None, answer: Some(sender) }];
         Box::pin(async move {
-            address.send(Deliver { items }).await.map_err(|_| ControlError::Unanswered)?;
+            address.send(Deliver { items, again: Vec::new() }).await.map_err(|_| ControlError::Unanswered)?;
             receiver.await.unwrap_or(Err(ControlError::Unanswered))
         })
     }
