@@ -1,3 +1,4 @@
 //! The backend on real servers.
 
 mod connecting;
+mod messages;

@@ -1,0 +1,4 @@
+//! The ports that carry messages, on real servers.
+
+mod cluster;
+mod conformance;
