@@ -8,3 +8,4 @@ pub mod embedded;
 pub mod faulty;
 pub mod nats;
 pub mod node;
+mod packed;

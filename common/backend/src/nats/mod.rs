@@ -24,6 +24,16 @@ mod pool;
 mod pull_status;
 mod puller;
 mod results;
+mod batch;
+mod blobs;
+mod bootstrap;
+mod directory;
+mod journal;
+mod layout;
+mod leases;
+mod marks;
+mod patience;
+mod scan;
 #[cfg(any(test, feature = "test-server"))]
 pub mod server;
 mod shards;
