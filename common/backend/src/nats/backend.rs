@@ -8,11 +8,12 @@ use super::error::NatsError;
 use super::journal::NatsJournal;
 use super::layout::Level;
 use super::leases::NatsLeases;
+use super::messaging::Messaging;
 use super::names::Names;
 use super::{bootstrap, layout};
 use skein_common::RunId;
 use skein_common::config::NatsSettings;
-use skein_common::ports::{Shard, shard_of};
+use skein_common::ports::{Ports, Shard, shard_of};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -47,6 +48,7 @@ impl Bus {
 pub struct NatsBackend {
     bus: Arc<Bus>,
     pub(super) storage: Storage,
+    messaging: Arc<Messaging>,
     notes: Vec<String>,
 }
 
@@ -81,7 +83,26 @@ impl NatsBackend {
             directory: Arc::new(NatsDirectory::new(bus.clone())),
         };
         bootstrap::agree(&storage.directory, &config).await?;
-        Ok(NatsBackend { bus, storage, notes })
+        let messaging = Arc::new(Messaging::new(&bus));
+        Ok(NatsBackend { bus, storage, messaging, notes })
+    }
+
+    /// The ports of this process.
+    #[must_use]
+    pub fn ports(&self) -> Ports {
+        let (storage, messaging) = (&self.storage, &self.messaging);
+        Ports {
+            journal: storage.journal.clone(),
+            leases: storage.leases.clone(),
+            tasks: messaging.tasks.clone(),
+            results: messaging.results.clone(),
+            control: messaging.control.clone(),
+            steering: messaging.steering.clone(),
+            feed: messaging.feed.clone(),
+            blobs: storage.blobs.clone(),
+            directory: storage.directory.clone(),
+            shards: Some(messaging.shards.clone()),
+        }
     }
 
     /// What the server lacks that a cluster for production needs, in sentences.
