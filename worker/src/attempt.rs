@@ -1,7 +1,8 @@
 //! Attempt: carries out one task, from the claim to the report.
 
+use crate::claim::{ClaimOutcome, Go, claim};
 use crate::link::Link;
-use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, NonsenseHeard, Serial, Verdict};
+use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, Serial, Verdict};
 use crate::outbox::{Letter, Outbox};
 use crate::places::Places;
 use crate::runner::{Ended, Runners, Stop, Work};
@@ -9,24 +10,17 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
 };
 use skein_common::ports::{BlobError, Ports};
-use skein_common::wire::{
-    AttemptEnd, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerInfo, WorkerRequest, decode, encode,
-};
-use skein_common::{AttemptToken, Epoch, Payload, RunId};
+use skein_common::wire::{AttemptEnd, AttemptReport, Task, WorkerInfo};
+use skein_common::{Payload, RunId};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tokio::time::Instant;
+use tracing::debug;
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
-/// A run without an owner gets one within seconds. One that has none for so long is left to others: the task is not
-/// marked done, so it is delivered again.
-const CLAIM_WAIT: Duration = Duration::from_secs(10);
-/// Between two claims of an attempt that nobody answered, at first and at most.
-const CLAIM_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// A worker that stops tries so long to tell of its attempts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -144,7 +138,7 @@ impl Job {
         let mut stop = self.stop.clone();
         let answer = tokio::select! {
             biased;
-            answer = self.claim() => answer,
+            answer = claim(&self.shared, &self.task.attempt, &self.link) => answer,
             () = stop.asked() => ClaimOutcome::Nobody,
         };
         let go = match (answer, self.ending.reason.get()) {
@@ -190,61 +184,6 @@ impl Job {
         };
         deliver(&shared.outbox, &report, &ending, &mut stop).await;
     }
-
-    /// Asks the owner, again and again while there is none.
-    async fn claim(&self) -> ClaimOutcome {
-        let attempt = &self.task.attempt;
-        let claim = Claim { attempt: attempt.clone(), worker: self.shared.info.id.clone() };
-        let Ok(request) = encode(&WorkerRequest::Claim(claim)) else { return ClaimOutcome::Gone };
-        let give_up_at = Instant::now() + CLAIM_WAIT;
-        let (mut pause, pause_max) = CLAIM_AGAIN;
-        loop {
-            let asked_at = Instant::now();
-            let asking = self.shared.ports.control.request(&attempt.run, request.clone());
-            match timeout_at(give_up_at, asking).await {
-                Ok(Ok(answer)) => return self.understand(&answer, asked_at).await,
-                Ok(Err(error)) => debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered"),
-                Err(_) => return ClaimOutcome::Nobody,
-            }
-            if timeout_at(give_up_at, tokio::time::sleep(pause)).await.is_err() {
-                return ClaimOutcome::Nobody;
-            }
-            pause = pause_max.min(pause * 2);
-        }
-    }
-
-    async fn understand(&self, answer: &[u8], asked_at: Instant) -> ClaimOutcome {
-        match decode(answer) {
-            Ok(OwnerAnswer::Claim(ClaimAnswer::Go { token, epoch, deadline_ms })) => {
-                ClaimOutcome::Go(Go { token, epoch, deadline: Duration::from_millis(deadline_ms), asked_at })
-            }
-            Ok(OwnerAnswer::Claim(ClaimAnswer::Gone)) => ClaimOutcome::Gone,
-            Ok(OwnerAnswer::Heartbeat(_)) | Err(_) => {
-                let attempt = &self.task.attempt;
-                warn!(run_id = %attempt.run, agent = attempt.agent, "the answer to a claim is none");
-                let _ = self.link.send(NonsenseHeard).await;
-                ClaimOutcome::Gone
-            }
-        }
-    }
-}
-
-/// What came of asking for an attempt.
-#[derive(Debug, Clone, Copy)]
-enum ClaimOutcome {
-    Go(Go),
-    /// The task is to be dropped.
-    Gone,
-    /// There is no owner.
-    Nobody,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Go {
-    token: AttemptToken,
-    epoch: Epoch,
-    deadline: Duration,
-    asked_at: Instant,
 }
 
 /// Sends the report, until it is accepted or the attempt ends.

@@ -3,7 +3,9 @@
 //! [`start`] is the way in; `process/README.md` tells how programs are started and ended.
 
 mod attempt;
+mod claim;
 pub mod definition;
+mod drain;
 mod environment;
 mod heartbeat;
 pub mod host_pattern;

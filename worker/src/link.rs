@@ -3,18 +3,15 @@
 use crate::attempt::{Attempt, NewAttempt, Shared};
 use crate::listen::{listen_to_broadcasts, pull_tasks};
 use crate::messages::{
-    AttemptClaimed, AttemptGone, BroadcastsMissed, CancelHeard, Drain, EndAttempt, EndReason, NonsenseHeard, Observe,
-    Observed, OrderHeard, Phase, ReleaseRun, Serial, StopWorker, TasksPulled, Verdict,
+    AttemptClaimed, AttemptGone, BroadcastsMissed, CancelHeard, EndAttempt, EndReason, NonsenseHeard, Observe,
+    Observed, Phase, ReleaseRun, Serial, TasksPulled, Verdict,
 };
 use crate::outbox::Letter;
 use crate::process::Keeper;
 use crate::runner::Ended;
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, ResponseActFuture,
-    ResponseFuture, WrapFuture as _,
-};
+use actix::{Actor, Addr, AsyncContext as _, Context, Handler, ResponseFuture, WrapFuture as _};
 use skein_common::ports::{Target, TaskDelivery};
-use skein_common::wire::{AttemptRef, AttemptReport, Task, WorkerOrder, decode};
+use skein_common::wire::{AttemptRef, AttemptReport, Task, decode};
 use skein_common::{AttemptToken, Epoch, RunId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -39,19 +36,19 @@ pub(crate) struct Link {
     pub(crate) serials: BTreeMap<AttemptRef, Serial>,
     last_serial: Serial,
     /// Pulled, not claimed, waiting for a slot.
-    backlog: VecDeque<TaskDelivery>,
+    pub(crate) backlog: VecDeque<TaskDelivery>,
     slots_free: watch::Sender<usize>,
     /// Closes when Link is gone.
     alive: watch::Sender<()>,
     newest_epochs: BTreeMap<RunId, Epoch>,
-    pulls: Vec<LoopTask>,
+    pub(crate) pulls: Vec<LoopTask>,
     listening: Option<LoopTask>,
     /// It takes nothing new.
-    closed: bool,
+    pub(crate) closed: bool,
     pub(crate) heartbeat_is_near: bool,
     /// What owners asked to report for since the last heartbeat.
     pub(crate) rounds: BTreeSet<u64>,
-    idle: Vec<oneshot::Sender<()>>,
+    pub(crate) idle: Vec<oneshot::Sender<()>>,
     pub(crate) observed: Observed,
     /// Dropped with Link, which tells the one that restarts it.
     _died: oneshot::Sender<()>,
@@ -86,7 +83,7 @@ pub(crate) struct Claimed {
 
 /// Ends with its Link.
 #[derive(Debug)]
-struct LoopTask(JoinHandle<()>);
+pub(crate) struct LoopTask(JoinHandle<()>);
 
 impl Drop for LoopTask {
     fn drop(&mut self) {
@@ -124,10 +121,6 @@ impl Link {
     fn begun(&self, delivery: &TaskDelivery) -> Option<&Entry> {
         let task: Task = decode(&delivery.task).ok()?;
         self.attempts.get(self.serials.get(&task.attempt)?)
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        *self.config.phase.borrow()
     }
 
     fn take_on(&mut self, delivery: TaskDelivery, context: &mut Context<Link>) {
@@ -213,49 +206,6 @@ impl Link {
         };
         if let Some(letter) = Letter::of(&report) {
             shared.outbox.send_beside(letter, || {});
-        }
-    }
-
-    /// Takes nothing new, and says so to all.
-    fn drain(&mut self, context: &mut Context<Link>) {
-        if self.advance(Phase::Working, Phase::Draining) {
-            info!("worker drains");
-            self.heartbeat_soon(context);
-        }
-        self.close();
-    }
-
-    fn advance(&self, from: Phase, to: Phase) -> bool {
-        self.config.phase.send_if_modified(|phase| {
-            let advances = *phase == from;
-            if advances {
-                *phase = to;
-            }
-            advances
-        })
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        self.pulls.clear();
-        // Nobody claimed them, so they are delivered to somebody else.
-        self.backlog.clear();
-        self.tell_if_idle();
-    }
-
-    fn when_idle(&mut self) -> oneshot::Receiver<()> {
-        let (idle, when_idle) = oneshot::channel();
-        self.idle.push(idle);
-        self.tell_if_idle();
-        when_idle
-    }
-
-    fn tell_if_idle(&mut self) {
-        if self.closed && self.attempts.is_empty() {
-            self.advance(Phase::Draining, Phase::Drained);
-            for idle in self.idle.drain(..) {
-                let _ = idle.send(());
-            }
         }
     }
 }
@@ -368,59 +318,11 @@ impl Handler<BroadcastsMissed> for Link {
     }
 }
 
-impl Handler<OrderHeard> for Link {
-    type Result = ();
-
-    fn handle(&mut self, message: OrderHeard, context: &mut Context<Link>) {
-        match message.order {
-            WorkerOrder::Report { round } => {
-                self.rounds.insert(round);
-                self.heartbeat_soon(context);
-            }
-            WorkerOrder::Drain { worker } => {
-                let info = &self.config.shared.info;
-                if worker == info.id.0 || worker == info.node {
-                    self.drain(context);
-                }
-            }
-        }
-    }
-}
-
 impl Handler<NonsenseHeard> for Link {
     type Result = ();
 
     fn handle(&mut self, _: NonsenseHeard, _: &mut Context<Link>) {
         self.observed.bad_messages_total += 1;
-    }
-}
-
-impl Handler<Drain> for Link {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: Drain, context: &mut Context<Link>) -> ResponseFuture<()> {
-        self.drain(context);
-        let idle = self.when_idle();
-        Box::pin(async move { drop(idle.await) })
-    }
-}
-
-impl Handler<StopWorker> for Link {
-    type Result = ResponseActFuture<Link, ()>;
-
-    fn handle(&mut self, _: StopWorker, _: &mut Context<Link>) -> ResponseActFuture<Link, ()> {
-        self.close();
-        let idle = self.when_idle();
-        for serial in self.attempts.keys() {
-            self.end(*serial, EndReason::WorkerStops);
-        }
-        let (keeper, shared) = (Rc::clone(&self.config.keeper), Rc::clone(&self.config.shared));
-        let all_gone = async move {
-            let _ = idle.await;
-            shared.outbox.close();
-            keeper.close().await;
-        };
-        Box::pin(all_gone.into_actor(self).map(|(), _, context| context.stop()))
     }
 }
 
