@@ -82,6 +82,9 @@ impl Session {
             host_limits: settings.host_limits.clone(),
             settings: settings.coordinator.clone(),
             owner: owner(),
+            // Each run of a store is owned by itself: neither is used.
+            node: String::from("here"),
+            lease: Duration::from_secs(3),
         });
         let worker_name = format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let worker = skein_worker::start(WorkerConfig {
