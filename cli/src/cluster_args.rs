@@ -1,6 +1,7 @@
 //! What a person may type for the processes of a cluster. Types only.
 
 use clap::{Args, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where the NATS server is. The settings `nats.*` have the rest: credentials, certificates, shards, replicas.
@@ -22,8 +23,8 @@ pub struct CoordinatorArgs {
     #[command(flatten)]
     pub nats: NatsArgs,
     /// Where the API listens on TCP [default: api.listen of the settings, 127.0.0.1:7717].
-    #[arg(long, value_name = "ADDR")]
-    pub listen: Option<String>,
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
     /// The folder of this machine's identity, as SKEIN_NODE_DIR and node.dir of the settings.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

@@ -56,11 +56,8 @@ pub async fn join(
 ) -> anyhow::Result<Joined> {
     let mut wait = RETRY_FIRST;
     loop {
-        let config = NatsConfig {
-            settings: settings.nats.clone(),
-            node: node.clone(),
-            bootstrap: role == Role::Coordinator,
-        };
+        let config =
+            NatsConfig { settings: settings.nats.clone(), node: node.clone(), bootstrap: role == Role::Coordinator };
         let connected = tokio::select! {
             connected = NatsBackend::connect(config) => connected,
             code = signals.next() => return Ok(Joined::Left(code)),
