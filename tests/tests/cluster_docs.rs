@@ -43,7 +43,7 @@ impl Place {
         command.current_dir(project_dir()).env_remove("SKEIN_STORE");
         // Where the document says nothing it is the server on loopback, and the API at its own port.
         command.env("SKEIN_NATS_URL", self.nats.url()).env("SKEIN_NATS_LEASE", "2s");
-        command.env("SKEIN_API_LISTEN", format!("127.0.0.1:{}", self.api_port));
+        command.env("SKEIN_LISTEN", format!("127.0.0.1:{}", self.api_port));
         command
     }
 
@@ -98,7 +98,7 @@ fn the_steps_for_two_machines_work_on_one() {
     hub.says(&format!("127.0.0.1:{}", place.api_port));
     let mut second = place.command("skein coordinator --nats nats://10.0.0.10:4222");
     // Its own port: on two machines it would be the same.
-    second.env("SKEIN_API_LISTEN", format!("127.0.0.1:{}", free_port()));
+    second.env("SKEIN_LISTEN", format!("127.0.0.1:{}", free_port()));
     let mut second = place.start("second", second);
     second.says("serves");
     let worker = "skein worker --nats nats://10.0.0.10:4222 --pool default --host node-1 --slots 8";
