@@ -33,4 +33,5 @@ pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
 pub use standing::{ShardsStanding, Standing};
 pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, check_args, submit, submit_once};
 pub use watch::{WatchItem, Watcher, topic};
-pub use workers::{WORKERS_TABLE, WorkersError, drain_worker, workers};
+pub use workers::{WorkersError, drain_worker, workers};
+pub use workers_table::WORKERS_TABLE;

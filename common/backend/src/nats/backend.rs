@@ -15,6 +15,7 @@ use skein_common::RunId;
 use skein_common::config::NatsSettings;
 use skein_common::ports::{Ports, Shard, shard_of};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// What the adapters of one process share.
@@ -36,6 +37,11 @@ impl Bus {
         shard_of(run, self.settings.shards)
     }
 
+    /// A message that is not marked done for so long is delivered again.
+    pub fn ack_wait(&self) -> Duration {
+        Duration::from_millis(self.settings.ack_wait_ms)
+    }
+
     /// The connection for what is large.
     pub async fn bulk(&self) -> Result<&Connection, RequestError> {
         let opening = self.bulk.get_or_try_init(|| Connection::open(&self.settings)).await;
@@ -46,9 +52,9 @@ impl Bus {
 /// A process that joined a cluster. Clones share it.
 #[derive(Debug, Clone)]
 pub struct NatsBackend {
-    bus: Arc<Bus>,
+    pub(super) bus: Arc<Bus>,
     pub(super) storage: Storage,
-    messaging: Arc<Messaging>,
+    pub(super) messaging: Messaging,
     notes: Vec<String>,
 }
 
@@ -83,25 +89,25 @@ impl NatsBackend {
             directory: Arc::new(NatsDirectory::new(bus.clone())),
         };
         bootstrap::agree(&storage.directory, &config).await?;
-        let messaging = Arc::new(Messaging::new(&bus));
+        let messaging = Messaging::new(&bus);
         Ok(NatsBackend { bus, storage, messaging, notes })
     }
 
-    /// The ports of this process.
+    /// The ports of this process. They share what is behind them: shards are attached to the process.
     #[must_use]
     pub fn ports(&self) -> Ports {
-        let (storage, messaging) = (&self.storage, &self.messaging);
+        let (storage, messaging) = (self.storage.clone(), self.messaging.clone());
         Ports {
-            journal: storage.journal.clone(),
-            leases: storage.leases.clone(),
-            tasks: messaging.tasks.clone(),
-            results: messaging.results.clone(),
-            control: messaging.control.clone(),
-            steering: messaging.steering.clone(),
-            feed: messaging.feed.clone(),
-            blobs: storage.blobs.clone(),
-            directory: storage.directory.clone(),
-            shards: Some(messaging.shards.clone()),
+            journal: storage.journal,
+            leases: storage.leases,
+            tasks: messaging.tasks,
+            results: messaging.results,
+            control: messaging.control,
+            steering: messaging.steering,
+            feed: messaging.feed,
+            blobs: storage.blobs,
+            directory: storage.directory,
+            shards: Some(messaging.shards),
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use skein_common::RunId;
-use skein_common::ports::{Answers, BoxError, Control, ControlError, ControlServer, FeedSubscription, Shard, shard_of};
+use skein_common::ports::{Answers, BoxError, Control, ControlError, ControlServer, FeedSubscription, Shard};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ impl NatsControl {
 #[async_trait]
 impl Control for NatsControl {
     async fn request(&self, run: &RunId, request: Bytes) -> Result<Bytes, ControlError> {
-        let subject = self.asker.about_shard(&self.bus, shard_of(run, self.bus.settings.shards));
+        let subject = self.asker.about_shard(&self.bus, self.bus.shard(run));
         match self.bus.connection.request_within(&subject, HeaderMap::new(), request, self.asker.answer_within()).await
         {
             Ok(answer) if was_dropped(&answer) => Err(ControlError::NoAnswer),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// Servers since 2.15 allow 1000 unless a stream says otherwise; pools, shards and readers each need one.
 const CONSUMERS_MAX: u32 = 100_000;
-/// Tasks that wait for workers of one pool.
-pub const POOL_TASKS_MAX: u32 = 16_384;
+/// Tasks that wait for workers of one pool. A run has at most 16 dispatched, so this serves 1024 runs that all wait.
+pub const POOL_TASKS_MAX: usize = 16_384;
 /// A task that no worker took for so long is for a pool that nobody serves.
 const TASK_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A result that is published again within this time is stored once.

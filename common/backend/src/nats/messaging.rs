@@ -9,7 +9,7 @@ use super::tasks::NatsTasks;
 use std::sync::Arc;
 
 /// They work together: a shard that is attached has results and questions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Messaging {
     pub tasks: Arc<NatsTasks>,
     pub results: Arc<NatsResults>,

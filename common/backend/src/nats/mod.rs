@@ -38,7 +38,6 @@ mod scan;
 pub mod server;
 mod shards;
 mod stored;
-mod streams;
 mod tasks;
 mod watcher;
 

@@ -9,7 +9,7 @@ use super::stored::store;
 use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use skein_common::ports::{ResultDelivery, Results, ResultsError, Shard, shard_of};
+use skein_common::ports::{ResultDelivery, Results, ResultsError, Shard};
 use skein_common::{Digest, RunId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,7 +92,7 @@ impl NatsResults {
 #[async_trait]
 impl Results for NatsResults {
     async fn publish(&self, run: &RunId, result: Bytes) -> Result<(), ResultsError> {
-        let subject = self.bus.names.result_subject(shard_of(run, self.bus.settings.shards), run);
+        let subject = self.bus.names.result_subject(self.bus.shard(run), run);
         let mut headers = HeaderMap::new();
         // A result that is sent again, since its acknowledgement was lost, is stored once.
         headers.insert(MESSAGE_ID, format!("{run}.{}", Digest::of(&result)));

@@ -4,17 +4,16 @@ use super::api::{ApiError, code};
 use super::backend::Bus;
 use super::consumers::Consumer;
 use super::hosts::{self, Host};
+use super::layout::POOL_TASKS_MAX;
 use super::pool::{Acks, Pool};
 use super::puller::Puller;
 use super::stored::store;
-use super::streams::TASKS_PER_POOL_MAX;
 use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_common::ports::{Target, TaskDelivery, Tasks, TasksError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// Dispatches, and pulls what this process serves. A pool is pulled from, and a host served, from the first pull on.
@@ -102,14 +101,7 @@ impl Tasks for NatsTasks {
 
 fn not_dispatched(error: ApiError) -> TasksError {
     match error.number() {
-        Some(code::LIMIT_EXCEEDED) => TasksError::Full { bound: TASKS_PER_POOL_MAX },
+        Some(code::LIMIT_EXCEEDED) => TasksError::Full { bound: POOL_TASKS_MAX },
         _ => TasksError::Unavailable { source: error.into() },
-    }
-}
-
-impl Bus {
-    /// A message that is not marked done for so long is delivered again.
-    pub fn ack_wait(&self) -> Duration {
-        Duration::from_millis(self.settings.ack_wait_ms)
     }
 }

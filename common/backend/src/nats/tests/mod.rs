@@ -1,7 +1,13 @@
 //! The backend on real servers: the conformance suite, and what only this backend has.
 
 mod connecting;
+mod identity;
+mod joining;
+mod lasting;
+mod lease_traps;
+mod lossy;
 mod messages;
+mod replicated;
 mod world;
 
 use world::NatsWorld;

@@ -1,7 +1,6 @@
 //! Clusters for tests: each has a prefix of its own on a server that all tests of this program share.
 
 use crate::conformance::World;
-use crate::embedded::Store;
 use crate::faulty::{Faults, Plan, faulty};
 use crate::nats::api::ApiError;
 use crate::nats::connection::Connection;
@@ -11,13 +10,15 @@ use crate::nats::{NatsBackend, NatsConfig};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skein_common::config::NatsSettings;
-use skein_common::ports::{BoxError, Lease, Ports};
+use skein_common::ports::{BoxError, Lease, Ports, Shards as _};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 /// Enough for some records of 1 KiB.
 const CRAMPED_BYTES: u64 = 200_000;
+
+/// Few, as most processes of tests attach them all.
+pub const SHARDS: u16 = 4;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -36,15 +37,13 @@ pub async fn shared(version: Version) -> Result<String, BoxError> {
 /// Settings of a cluster that no other test uses.
 pub fn new_cluster(url: String) -> NatsSettings {
     let prefix = format!("t{:016x}", rand::random::<u64>());
-    NatsSettings { url, prefix, shards: 4, lease_ms: 2_000, ..NatsSettings::default() }
+    NatsSettings { url, prefix, shards: SHARDS, lease_ms: 2_000, ..NatsSettings::default() }
 }
 
 /// One cluster; each process is a connected backend of its own.
 pub struct NatsWorld {
     pub settings: NatsSettings,
     faults: Option<u64>,
-    /// For the ports that are not of NATS yet.
-    local: TempDir,
 }
 
 impl NatsWorld {
@@ -63,16 +62,25 @@ impl NatsWorld {
     }
 
     async fn on(version: Version) -> Result<NatsWorld, BoxError> {
-        Ok(NatsWorld::with(new_cluster(shared(version).await?))?)
+        Ok(NatsWorld::with(new_cluster(shared(version).await?)))
     }
 
-    pub fn with(settings: NatsSettings) -> Result<NatsWorld, BoxError> {
-        Ok(NatsWorld { settings, faults: None, local: tempfile::tempdir()? })
+    pub fn with(settings: NatsSettings) -> NatsWorld {
+        NatsWorld { settings, faults: None }
     }
 
     /// A process that joined.
     pub async fn backend(&self) -> Result<NatsBackend, BoxError> {
         Ok(NatsBackend::connect(NatsConfig::new(self.settings.clone())).await?)
+    }
+
+    /// A process that owns all shards.
+    pub async fn owner(&self) -> Result<NatsBackend, BoxError> {
+        let backend = self.backend().await?;
+        for shard in 0..self.settings.shards {
+            backend.messaging.shards.attach(shard).await?;
+        }
+        Ok(backend)
     }
 
     pub fn names(&self) -> Result<Names, BoxError> {
@@ -97,14 +105,7 @@ pub async fn change_stream(connection: &Connection, stream: &str, field: &str, v
 #[async_trait]
 impl World for NatsWorld {
     async fn process(&self) -> Result<Ports, BoxError> {
-        let storage = self.backend().await?.storage;
-        let ports = Ports {
-            journal: storage.journal,
-            leases: storage.leases,
-            blobs: storage.blobs,
-            directory: storage.directory,
-            ..Store::open(self.local.path())?.ports()
-        };
+        let ports = self.owner().await?.ports();
         let plan = |seed| Plan { seed, faults: Faults::unnoticed(), crash: None };
         Ok(match self.faults {
             Some(seed) => faulty(ports, plan(seed)),

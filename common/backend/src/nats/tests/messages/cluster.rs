@@ -1,77 +1,51 @@
-//! Processes that share the work queues of a server.
+//! Clusters whose queues are looked at.
 
-use crate::nats::backend::Bus;
-use crate::nats::connection::Connection;
-use crate::nats::messaging::Messaging;
-use crate::nats::names::Names;
-use crate::nats::server::{TestServer, Version};
-use crate::nats::streams;
-use serde_json::Value;
-use skein_common::config::NatsSettings;
-use skein_common::ports::{BoxError, Shards as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::OnceCell;
+use crate::conformance::eventually;
+use crate::nats::NatsBackend;
+use crate::nats::tests::world::{NatsWorld, new_cluster};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use skein_common::ports::BoxError;
 
-/// Few, since each process attaches them all.
-pub const SHARDS: u16 = 4;
+/// Longer than any test: what depends on this time passing never comes.
+pub const NEVER_MS: u64 = 3_600_000;
 
-static CLUSTERS: AtomicU64 = AtomicU64::new(0);
-
-/// One cluster on a server.
-pub struct Cluster {
-    settings: NatsSettings,
+/// A cluster where what is not marked done is delivered again after this time.
+pub fn again_after(url: String, ack_wait_ms: u64) -> NatsWorld {
+    let mut settings = new_cluster(url);
+    settings.ack_wait_ms = ack_wait_ms;
+    NatsWorld::with(settings)
 }
 
-/// One process of it.
-pub struct Process {
-    pub bus: Arc<Bus>,
-    pub ports: Messaging,
+/// A cluster where nothing is delivered again because time passes.
+pub fn patient(url: String) -> NatsWorld {
+    again_after(url, NEVER_MS)
 }
 
-/// The server that tests of this process share.
-pub async fn shared(version: Version) -> Result<&'static TestServer, BoxError> {
-    static NEW: OnceCell<TestServer> = OnceCell::const_new();
-    static OLD: OnceCell<TestServer> = OnceCell::const_new();
-    let server = if version == Version::New { &NEW } else { &OLD };
-    server.get_or_try_init(|| TestServer::start_with(version, "")).await
+/// What the server says of a stream or a consumer.
+pub async fn info(process: &NatsBackend, what: &str) -> Result<Value, BoxError> {
+    Ok(process.bus.connection.ask(what, &json!({})).await?)
 }
 
-impl Cluster {
-    /// A new one on a server.
-    pub async fn on(server: &TestServer) -> Result<Cluster, BoxError> {
-        Cluster::with(server, |_| {}).await
-    }
+/// Waits until the server says of a consumer that this number is as wanted.
+pub async fn consumer_has(process: &NatsBackend, stream: &str, name: &str, field: &str, wanted: impl Fn(u64) -> bool) {
+    eventually(async || {
+        let info = info(process, &format!("CONSUMER.INFO.{stream}.{name}")).await.ok()?;
+        wanted(info[field].as_u64()?).then_some(())
+    })
+    .await;
+}
 
-    /// The same with other settings.
-    pub async fn with(server: &TestServer, change: impl FnOnce(&mut NatsSettings)) -> Result<Cluster, BoxError> {
-        let prefix = format!("c{}", CLUSTERS.fetch_add(1, Ordering::Relaxed));
-        let mut settings = NatsSettings { url: server.url(), prefix, shards: SHARDS, ..NatsSettings::default() };
-        change(&mut settings);
-        let cluster = Cluster { settings };
-        let process = cluster.process().await?;
-        let (names, settings) = (&process.bus.names, &process.bus.settings);
-        for stream in [streams::tasks(names, settings), streams::results(names, settings)] {
-            let name = stream["name"].as_str().unwrap_or_default();
-            let _: Value = process.bus.connection.ask(&format!("STREAM.CREATE.{name}"), &stream).await?;
-        }
-        Ok(cluster)
-    }
+/// Waits until the stream holds so many messages.
+pub async fn stream_holds(process: &NatsBackend, stream: &str, messages: u64) {
+    eventually(async || {
+        let info = info(process, &format!("STREAM.INFO.{stream}")).await.ok()?;
+        (info["state"]["messages"].as_u64()? == messages).then_some(())
+    })
+    .await;
+}
 
-    /// A process that owns nothing.
-    pub async fn process(&self) -> Result<Process, BoxError> {
-        let connection = Connection::open(&self.settings).await?;
-        let names = Names::new(&self.settings.prefix)?;
-        let bus = Arc::new(Bus { connection, names, settings: self.settings.clone() });
-        Ok(Process { ports: Messaging::new(&bus), bus })
-    }
-
-    /// A process that owns all shards.
-    pub async fn owner(&self) -> Result<Process, BoxError> {
-        let process = self.process().await?;
-        for shard in 0..SHARDS {
-            process.ports.shards.attach(shard).await?;
-        }
-        Ok(process)
-    }
+/// A text of its own for each number.
+pub fn numbered(n: u32) -> Bytes {
+    Bytes::from(format!("message {n:05}"))
 }

@@ -1,4 +1,8 @@
-//! The ports that carry messages, on real servers.
+//! The ports that carry messages, on real servers: the traps of the server's queues.
 
+mod asking;
 mod cluster;
-mod conformance;
+mod owners;
+mod pools;
+mod restart;
+mod watching;
