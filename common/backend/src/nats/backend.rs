@@ -111,6 +111,12 @@ impl NatsBackend {
         }
     }
 
+    /// Whether a server is connected now. What needs one waits meanwhile, or fails after a while.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.bus.connection.client().connection_state() == async_nats::connection::State::Connected
+    }
+
     /// What the server lacks that a cluster for production needs, in sentences.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {

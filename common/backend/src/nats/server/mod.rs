@@ -1,5 +1,9 @@
 //! Real NATS servers for tests, on free ports of this machine.
 
+mod cluster;
+
+pub use cluster::TestCluster;
+
 use skein_common::ports::BoxError;
 use std::env;
 use std::fs;
