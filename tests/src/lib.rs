@@ -8,6 +8,7 @@ pub mod nats;
 pub mod processes;
 pub mod recorded;
 pub mod redis;
+pub mod served;
 pub mod sim;
 pub mod system;
 

@@ -12,6 +12,7 @@ mod runs;
 mod scopes;
 mod socket;
 mod tcp;
+mod tcp_peer;
 mod tokens;
 mod workers;
 
