@@ -11,7 +11,6 @@ use super::leases::NatsLeases;
 use super::messaging::Messaging;
 use super::names::Names;
 use super::{bootstrap, layout};
-use async_nats::connection::State;
 use skein_common::RunId;
 use skein_common::config::NatsSettings;
 use skein_common::ports::{Ports, Shard, shard_of};
@@ -112,10 +111,10 @@ impl NatsBackend {
         }
     }
 
-    /// Whether the connection stands at this moment; when it does not, it is being made again.
+    /// Whether a server is connected now. What needs one waits meanwhile, or fails after a while.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.bus.connection.client().connection_state() == State::Connected
+        self.bus.connection.client().connection_state() == async_nats::connection::State::Connected
     }
 
     /// What the server lacks that a cluster for production needs, in sentences.

@@ -85,6 +85,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.state().tasks.len()
+    }
+
     /// Waits for 1 to `max` tasks.
     pub async fn take(&self, max: usize, acks: &Acks) -> Vec<TaskDelivery> {
         let wanted = Wanted::new(self, max.max(1));
@@ -152,9 +157,18 @@ impl Intake for Pool {
 }
 
 impl Drop for Pool {
+    /// The connection may be about to close, and would close before it has sent this, so it is kept until then.
     fn drop(&mut self) {
-        for (task, _) in self.state().tasks.drain(..).collect::<Vec<_>>() {
-            self.give_back(task);
+        let acks: Vec<Subject> = self.state().tasks.drain(..).map(|(task, _)| task.ack).collect();
+        let client = self.client.clone();
+        let giving_back = async move {
+            for ack in acks {
+                let _ = client.publish(ack, NAK).await;
+            }
+            let _ = client.flush().await;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(giving_back);
         }
     }
 }

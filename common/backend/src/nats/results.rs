@@ -2,8 +2,9 @@
 
 use super::api::ApiError;
 use super::backend::Bus;
-use super::consumers::{self, Consumer};
+use super::consumers::{self, Consumer, Made};
 use super::inbox::{Inbox, ShardIntake};
+use super::patience::Patience;
 use super::puller::Puller;
 use super::stored::store;
 use async_nats::HeaderMap;
@@ -13,9 +14,13 @@ use skein_common::ports::{ResultDelivery, Results, ResultsError, Shard};
 use skein_common::{Digest, RunId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 const ACK: Bytes = Bytes::from_static(b"+ACK");
+
+/// A server that does not answer for so long is given up, and so is the shard.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Publishes results, and consumes those of the attached shards.
 #[derive(Debug)]
@@ -61,17 +66,28 @@ impl NatsResults {
     }
 
     async fn take_over(&self, consumer: &Consumer, stem: &str) -> Result<(), ApiError> {
-        let connection = &self.bus.connection;
+        let mut patience = Patience::of(TAKE_OVER_WITHIN);
         loop {
-            for name in consumers::names(connection, &consumer.stream).await? {
-                if name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-')) {
-                    consumers::delete(connection, &consumer.stream, &name).await?;
+            let taken = self.try_take_over(consumer, stem).await;
+            if matches!(taken, Ok(Made::Ready)) || !patience.wait().await {
+                if matches!(taken, Ok(Made::Taken)) {
+                    tracing::warn!(consumer.filter, "somebody else reads these results; they come when it ends");
                 }
-            }
-            if consumer.make(connection).await? == consumers::Made::Ready {
-                return Ok(());
+                return taken.map(drop);
             }
         }
+    }
+
+    /// A consumer that is being deleted may be in the way for a moment; servers of 2.9 also fail to delete the files of
+    /// one that they are writing.
+    async fn try_take_over(&self, consumer: &Consumer, stem: &str) -> Result<Made, ApiError> {
+        let connection = &self.bus.connection;
+        for name in consumers::names(connection, &consumer.stream).await? {
+            if name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-')) {
+                consumers::delete(connection, &consumer.stream, &name).await?;
+            }
+        }
+        consumer.make(connection).await
     }
 
     /// Gives the shard's consumer away. If the server does not hear it, the next owner deletes the consumer.

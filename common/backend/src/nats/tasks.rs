@@ -42,6 +42,12 @@ impl NatsTasks {
         pools.entry(name.to_owned()).or_insert_with(|| Arc::new(PulledPool::start(&self.bus, name))).clone()
     }
 
+    /// Tasks of a pool that came and that no pull took yet.
+    #[cfg(test)]
+    pub fn waiting(&self, pool: &str) -> usize {
+        self.pool(pool).pool.waiting()
+    }
+
     async fn host(&self, name: &str) -> Result<Arc<OnceCell<Host>>, TasksError> {
         let host =
             self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
