@@ -1,4 +1,4 @@
-//! Adapters of the ports: `embedded` for one machine; `conformance`, the suite that every backend passes; `faulty`,
+//! Adapters of the ports: `embedded` for one machine; `nats` for a cluster; `conformance`, the suite that every backend passes; `faulty`,
 //! which makes any of them as bad as its contracts allow.
 //!
 //! A backend carries bytes and ids and never reads an event.
@@ -6,3 +6,4 @@
 pub mod conformance;
 pub mod embedded;
 pub mod faulty;
+pub mod nats;

@@ -1,0 +1,3 @@
+//! The backend on real servers.
+
+mod connecting;
