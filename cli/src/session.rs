@@ -81,6 +81,9 @@ impl Session {
             host_limits: settings.host_limits.clone(),
             settings: settings.coordinator.clone(),
             owner: owner(),
+            // Each run of a store is owned by itself: neither is used.
+            node: String::from("here"),
+            lease: Duration::from_secs(3),
         });
         let worker = skein_worker::start(WorkerConfig {
             ports: store.ports(),
