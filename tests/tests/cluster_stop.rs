@@ -40,7 +40,7 @@ fn r04_a_coordinator_that_slept_over_its_lease_writes_nothing_of_what_others_hav
     cluster.coordinators[0].awake();
     cluster.until("it knows that it was deposed", |cluster| {
         let standing = cluster.standing(0);
-        (standing["refused_appends"].as_u64() > Some(0)).then_some(())
+        (standing["shards"]["refused_appends"].as_u64() > Some(0)).then_some(())
     });
     std::fs::write(dir.join("go-b"), "").expect("writes");
 
