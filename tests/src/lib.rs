@@ -5,9 +5,11 @@ pub mod bench;
 pub mod cluster;
 pub mod fleet;
 pub mod hostile;
+pub mod nats;
 pub mod processes;
 pub mod recorded;
 pub mod redis;
+pub mod served;
 pub mod sim;
 pub mod system;
 

@@ -12,6 +12,7 @@ use skein_common::{Payload, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
 use skein_script::{HostLimits, HostPool};
 use skein_worker::{WorkerConfig, WorkerHandle};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -110,6 +111,9 @@ pub async fn assemble_both(
     let worker = skein_worker::start(WorkerConfig {
         ports: wrap_worker(store.ports()),
         id: WorkerId(String::from("worker-test")),
+        node: String::from("worker-test"),
+        labels: BTreeMap::new(),
+        state_dir: None,
         settings: WorkerSettings::default(),
         executable: skein_binary().to_path_buf(),
         attempts_dir: store.runs_dir(),

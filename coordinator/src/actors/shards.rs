@@ -78,7 +78,8 @@ impl Actor for Shards {
         ctx.set_mailbox_capacity(MAILBOX);
         tracing::info!(node = self.owner.holdings.node(), shards = self.owner.holdings.count(), "sharing runs");
         let (shard_loop, runs) = (self.shard_loop.clone(), self.runs.clone());
-        let mut taking_up = TakingUp::new(self.ports.clone(), self.owner.holdings.clone(), runs.gained.clone());
+        let Ports { journal, directory, .. } = self.ports.clone();
+        let mut taking_up = TakingUp::new(journal, directory, self.owner.holdings.clone(), runs.gained.clone());
         let life = async move {
             futures::join!(shard_loop.run(), taking_up.run(&runs));
         };

@@ -6,7 +6,7 @@ use crate::retention::REMOVALS_TABLE;
 use crate::submission::RUNS_TABLE;
 use futures::StreamExt as _;
 use skein_common::RunId;
-use skein_common::ports::{BoxError, Ports};
+use skein_common::ports::{BoxError, Directory, Journal};
 use skein_common::view::RunView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 
 /// Finds runs to take up. One that cannot stay here is tried again after longer and longer times.
 pub(crate) struct TakingUp {
-    ports: Ports,
+    journal: Arc<dyn Journal>,
+    directory: Arc<dyn Directory>,
     holdings: Arc<Holdings>,
     gained: Arc<Notify>,
     tried: BTreeMap<RunId, Tried>,
@@ -38,8 +39,13 @@ struct Tried {
 
 impl TakingUp {
     /// `gained` tells when a shard is new.
-    pub fn new(ports: Ports, holdings: Arc<Holdings>, gained: Arc<Notify>) -> TakingUp {
-        TakingUp { ports, holdings, gained, tried: BTreeMap::new() }
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        directory: Arc<dyn Directory>,
+        holdings: Arc<Holdings>,
+        gained: Arc<Notify>,
+    ) -> TakingUp {
+        TakingUp { journal, directory, holdings, gained, tried: BTreeMap::new() }
     }
 
     /// Takes up what there is, again and again.
@@ -80,7 +86,7 @@ impl TakingUp {
     async fn find(&self, in_journal: bool) -> Result<BTreeSet<RunId>, BoxError> {
         let mut ended = BTreeSet::new();
         let mut found = BTreeSet::new();
-        for (key, entry) in self.ports.directory.list(RUNS_TABLE).await? {
+        for (key, entry) in self.directory.list(RUNS_TABLE).await? {
             let Ok(run) = key.parse::<RunId>() else { continue };
             if serde_json::from_slice::<RunView>(&entry).is_ok_and(|view| view.status.is_end()) {
                 ended.insert(run);
@@ -89,11 +95,11 @@ impl TakingUp {
             }
         }
         if in_journal {
-            let stored = self.ports.journal.list().await?.into_iter();
+            let stored = self.journal.list().await?.into_iter();
             found.extend(stored.filter(|run| !ended.contains(run) && self.holdings.is_free_here(run)));
         }
         // What is being removed goes, even where a crash cut that short.
-        for (key, _) in self.ports.directory.list(REMOVALS_TABLE).await? {
+        for (key, _) in self.directory.list(REMOVALS_TABLE).await? {
             found.retain(|run| run.as_str() != key);
         }
         Ok(found)

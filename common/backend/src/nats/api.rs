@@ -3,9 +3,12 @@
 
 use super::connection::{Connection, RequestError};
 use async_nats::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageError};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Error numbers of the server that something depends on.
 pub mod code {
@@ -22,6 +25,8 @@ pub mod code {
     pub const CONSUMER_EXISTS: u32 = 10148;
     pub const MESSAGE_TOO_LARGE: u32 = 10054;
     pub const NO_ROOM: [u32; 3] = [10023, 10047, 10028];
+    /// The cluster has no leader at the moment, the stream is not there yet, a reader ended.
+    pub const NOT_NOW: [u32; 6] = [10008, 10118, 404, 408, 409, 503];
     /// A stream of this name is there with another configuration.
     pub const STREAM_EXISTS: u32 = 10058;
     pub const JETSTREAM_NOT_ENABLED: [u32; 2] = [10039, 10076];
@@ -45,6 +50,16 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether the same may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            ApiError::Refused { number, .. } => code::NOT_NOW.contains(number),
+            ApiError::Unanswered(RequestError::TooLarge { .. }) | ApiError::Unreadable { .. } => false,
+            ApiError::Unanswered(_) => true,
+        }
+    }
+
     /// The number of the server's refusal.
     #[must_use]
     pub fn number(&self) -> Option<u32> {
@@ -101,6 +116,63 @@ impl Connection {
     pub async fn store(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Stored, ApiError> {
         let answer = self.request(subject, headers, payload).await?;
         read(subject, &answer.payload)
+    }
+
+    /// The same with a time of its own for the acknowledgement.
+    ///
+    /// # Errors
+    /// As [`Connection::store`].
+    pub async fn store_within(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: &Bytes,
+        timeout: Duration,
+    ) -> Result<Stored, ApiError> {
+        let answer = self.request_within(subject, headers, payload.clone(), timeout).await?;
+        read(subject, &answer.payload)
+    }
+}
+
+impl Connection {
+    /// The last message of a subject, as the leader of the stream knows it: no other server may know it yet.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<StreamMessage>, ApiError> {
+        let stream = self.stream(stream).await?;
+        let asked = self.unbroken(subject, stream.get_last_raw_message_by_subject(subject)).await?;
+        found(subject, asked)
+    }
+
+    /// The first message of a subject from a place of the stream on, as the leader knows it.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn first_from(&self, stream: &str, subject: &str, place: u64) -> Result<Option<StreamMessage>, ApiError> {
+        let stream = self.stream(stream).await?;
+        let asked = self.unbroken(subject, stream.get_first_raw_message_by_subject(subject, place)).await?;
+        found(subject, asked)
+    }
+
+    async fn stream(&self, name: &str) -> Result<async_nats::jetstream::stream::Stream<()>, ApiError> {
+        let other = |source: async_nats::Error| RequestError::Other { subject: name.to_owned(), source };
+        Ok(self.jetstream().get_stream_no_info(name).await.map_err(|error| other(error.into()))?)
+    }
+}
+
+fn found(subject: &str, asked: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, ApiError> {
+    let error = match asked {
+        Ok(message) => return Ok(Some(message)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        LastRawMessageErrorKind::JetStream(refusal) => {
+            let number = u32::try_from(refusal.error_code().0).unwrap_or_default();
+            Err(ApiError::Refused { number, description: refusal.to_string() })
+        }
+        _ => Err(RequestError::Other { subject: subject.to_owned(), source: error.into() }.into()),
     }
 }
 

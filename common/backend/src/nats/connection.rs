@@ -1,6 +1,7 @@
 //! A connection to the servers: who we are, how it comes back, and requests that do not outlive it.
 
 use super::error::NatsError;
+use async_nats::jetstream::Context;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use skein_common::config::NatsSettings;
@@ -23,6 +24,7 @@ const RECONNECT_BOUND_LAST: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone)]
 pub struct Connection {
     client: Client,
+    jetstream: Context,
     /// How often the connection was made.
     connects: watch::Receiver<u64>,
 }
@@ -64,12 +66,23 @@ impl Connection {
         });
         let addresses: Vec<&str> = settings.url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
         let client = options.connect(addresses).await.map_err(|error| not_connected(&settings.url, &error))?;
-        Ok(Connection { client, connects })
+        // The first notice comes a little later, and must not look like a second connection.
+        let mut told = connects.clone();
+        let closed = |_| NatsError::Unreachable { url: without_secrets(&settings.url), reason: String::from("closed") };
+        told.wait_for(|count| *count > 0).await.map_err(closed)?;
+        let jetstream = async_nats::jetstream::new(client.clone());
+        Ok(Connection { client, jetstream, connects })
     }
 
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The client's own way to the server's store.
+    #[must_use]
+    pub fn jetstream(&self) -> &Context {
+        &self.jetstream
     }
 
     /// How often the connection was made; it changes when it was lost and came back. What the client had handed to the
@@ -98,17 +111,24 @@ impl Connection {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
-        let mut connects = self.connects.clone();
-        connects.mark_unchanged();
         let mut request = Request::new().payload(payload).timeout(Some(timeout));
         if !headers.is_empty() {
             request = request.headers(headers);
         }
+        let answer = self.unbroken(subject, self.client.send_request(subject.to_owned(), request)).await?;
+        answer.map_err(|error| not_answered(subject, error))
+    }
+
+    /// Waits for something that the connection brings, but no longer than the connection lasts.
+    ///
+    /// # Errors
+    /// When the connection was lost and came back meanwhile, after which what was asked of `subject` gets no answer.
+    pub async fn unbroken<T>(&self, subject: &str, waiting: impl Future<Output = T>) -> Result<T, RequestError> {
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
         tokio::select! {
             biased;
-            answer = self.client.send_request(subject.to_owned(), request) => {
-                answer.map_err(|error| not_answered(subject, error))
-            }
+            answer = waiting => Ok(answer),
             Ok(()) = connects.changed() => Err(RequestError::Reconnected { subject: subject.to_owned() }),
         }
     }

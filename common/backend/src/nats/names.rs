@@ -127,10 +127,10 @@ impl Names {
         self.join(format_args!("_BLB"))
     }
 
-    /// All subjects of small blobs.
+    /// All subjects of blobs and of parts of blobs.
     #[must_use]
     pub fn blobs_subjects(&self) -> String {
-        self.join(format_args!(".b.*.*"))
+        self.join(format_args!(".b.>"))
     }
 
     #[must_use]
@@ -138,35 +138,16 @@ impl Names {
         self.join(format_args!(".b.{run}.{}", token(&digest.0)))
     }
 
-    /// The small blobs of a run.
+    /// A part of a large blob.
+    #[must_use]
+    pub fn blob_part(&self, run: &RunId, digest: &Digest, number: usize) -> String {
+        self.join(format_args!(".b.{run}.{}.{number}", token(&digest.0)))
+    }
+
+    /// The blobs of a run.
     #[must_use]
     pub fn run_blobs(&self, run: &RunId) -> String {
-        self.join(format_args!(".b.{run}.*"))
-    }
-
-    /// The object store of large blobs.
-    #[must_use]
-    pub fn objects_bucket(&self) -> String {
-        self.join(format_args!("_blobs"))
-    }
-
-    /// The stream below the object store.
-    #[must_use]
-    pub fn objects_stream(&self) -> String {
-        format!("OBJ_{}", self.objects_bucket())
-    }
-
-    /// All subjects below the object store: chunks and descriptions.
-    #[must_use]
-    pub fn objects_subjects(&self) -> [String; 2] {
-        let bucket = self.objects_bucket();
-        [format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")]
-    }
-
-    /// The name of a large blob in the object store.
-    #[must_use]
-    pub fn object(&self, run: &RunId, digest: &Digest) -> String {
-        format!("{run}/{}", token(&digest.0))
+        self.join(format_args!(".b.{run}.>"))
     }
 
     // Leases and directory: buckets of keys and values.
@@ -381,7 +362,7 @@ mod tests {
         assert_eq!(names.directory_subject("runs", "a/b"), "$KV.p_directory.runs.a=2Fb");
         assert_eq!(names.directory_table("runs"), "$KV.p_directory.runs.*");
         assert_eq!((names.claims(3), names.steering(3)), (String::from("p.c.3"), String::from("p.s.3")));
-        assert_eq!(names.objects_stream(), "OBJ_p_blobs");
+        assert_eq!(names.blob_part(&run, &digest, 3), "p.b.wf_01kb3v9m5c7w8t3xq2r4y6z8a0.ab12.3");
         assert_eq!(run_of("p.j.4.wf_01kb3v9m5c7w8t3xq2r4y6z8a0"), Some(run));
         assert_eq!(last_part("$KV.p_directory.runs.a=2Fb").as_deref(), Some("a/b"));
     }

@@ -1,9 +1,13 @@
 //! Real NATS servers for tests, on free ports of this machine.
 
+mod cluster;
+
+pub use cluster::TestCluster;
+
 use skein_common::ports::BoxError;
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,9 +18,11 @@ use tokio::net::TcpStream;
 /// A server that does not start in this time does not start.
 const START_WITHIN: Duration = Duration::from_secs(20);
 const POLL_EVERY: Duration = Duration::from_millis(2);
-/// The shell lives as long as its input is open, which ends with the test's process however that ends. Then, or when it
-/// is told so by a line, the server dies.
-const GUARD: &str = r#""$0" -c "$1" >"$2" 2>&1 & echo $!; read -r line; kill -9 $!; wait $! 2>/dev/null"#;
+/// The shell lives as long as its input is open, which ends with the test's process however that ends. Then the server
+/// dies, and its folder goes, unless a line said that it is needed.
+const GUARD: &str = r#""$0" -c "$1" >>"$2" 2>&1 & echo $!
+read -r line || remove="$3"
+kill -9 $!; wait $! 2>/dev/null; [ -z "$remove" ] || rm -rf "$remove""#;
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +99,9 @@ impl TestServer {
 
     /// Kills it with SIGKILL, and waits until it is dead.
     pub fn kill(&mut self) {
+        if let Some(input) = self.running.as_mut().and_then(|running| running.input.as_mut()) {
+            let _ = input.write_all(b"the folder is needed\n");
+        }
         self.running = None;
     }
 
@@ -123,6 +132,7 @@ impl TestServer {
             .arg(&self.program)
             .arg(self.config())
             .arg(self.log())
+            .arg(self.dir())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -192,7 +202,11 @@ fn port_in(ports_file: &str) -> Option<u16> {
     ports.get("nats")?.get(0)?.as_str()?.rsplit(':').next()?.parse().ok()
 }
 
-fn program(version: Version) -> Result<PathBuf, BoxError> {
+/// The program of this version.
+///
+/// # Errors
+/// When there is none.
+pub fn program(version: Version) -> Result<PathBuf, BoxError> {
     let (variable, fallback) = match version {
         Version::New => ("SKEIN_NATS_SERVER", installed()),
         Version::Old => ("SKEIN_NATS_SERVER_OLD", Some(PathBuf::from("/usr/sbin/nats-server"))),
