@@ -46,7 +46,7 @@ impl Nats {
     pub(super) fn journal(&self, prefix: &str, run: &str) -> Vec<Record> {
         let run: RunId = run.parse().expect("a run's id");
         let settings = NatsSettings { url: self.url(), prefix: prefix.to_owned(), ..NatsSettings::default() };
-        let config = NatsConfig { settings, node: None, bootstrap: false };
+        let config = NatsConfig { settings, node: None, bootstrap: false, role: None };
         let records = self.runtime.block_on(async {
             let backend = NatsBackend::connect(config).await.expect("joins");
             backend.ports().journal.read(&run, 0).await.expect("the journal")
