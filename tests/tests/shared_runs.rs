@@ -34,7 +34,7 @@ impl Cluster {
 
     async fn coordinator(&self, node: &str) -> Coordinator {
         let settings = NatsSettings { url: self.server.url(), lease_ms: LEASE_MS, ..NatsSettings::default() };
-        let config = NatsConfig { settings, node: Some(node.to_owned()), bootstrap: true };
+        let config = NatsConfig { settings, node: Some(node.to_owned()), bootstrap: true, role: None };
         let backend = NatsBackend::connect(config).await.expect("joins");
         Coordinator::start(CoordinatorConfig {
             ports: backend.ports(),
