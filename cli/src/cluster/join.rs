@@ -21,6 +21,16 @@ pub enum Role {
     Worker,
 }
 
+impl Role {
+    /// As it stands in the rights of `deploy/nats/users.conf`.
+    fn name(self) -> &'static str {
+        match self {
+            Role::Coordinator => "coordinator",
+            Role::Worker => "worker",
+        }
+    }
+}
+
 /// What came of it.
 pub enum Joined {
     Backend(NatsBackend),
@@ -56,8 +66,12 @@ pub async fn join(
 ) -> anyhow::Result<Joined> {
     let mut wait = RETRY_FIRST;
     loop {
-        let config =
-            NatsConfig { settings: settings.nats.clone(), node: node.clone(), bootstrap: role == Role::Coordinator };
+        let config = NatsConfig {
+            settings: settings.nats.clone(),
+            node: node.clone(),
+            bootstrap: role == Role::Coordinator,
+            role: Some(role.name().to_owned()),
+        };
         let connected = tokio::select! {
             connected = NatsBackend::connect(config) => connected,
             code = signals.next() => return Ok(Joined::Left(code)),
@@ -79,8 +93,14 @@ pub async fn join(
 ///
 /// # Errors
 /// Nobody answers, or what is there is not what this process needs.
-pub async fn join_at_once(settings: &Settings, bootstrap: bool) -> Result<NatsBackend, NatsError> {
-    NatsBackend::connect(NatsConfig { settings: settings.nats.clone(), node: None, bootstrap }).await
+pub async fn join_at_once(settings: &Settings, bootstrap: bool, role: &str) -> Result<NatsBackend, NatsError> {
+    NatsBackend::connect(NatsConfig {
+        settings: settings.nats.clone(),
+        node: None,
+        bootstrap,
+        role: Some(role.to_owned()),
+    })
+    .await
 }
 
 /// Says what a development server lacks, and what an acknowledged write survives.

@@ -19,7 +19,7 @@ pub async fn nats(global: &Global, args: NatsCommandArgs) -> anyhow::Result<Code
 async fn init(global: &Global, args: &NatsArgs) -> anyhow::Result<Code> {
     let mut settings = global.settings.clone();
     args.apply(&mut settings)?;
-    let backend = join_at_once(&settings, true).await.map_err(|error| ending(&error))?;
+    let backend = join_at_once(&settings, true, "init").await.map_err(|error| ending(&error))?;
     let (notes, durability) = (backend.notes(), backend.ports().journal.durability());
     let nats = &settings.nats;
     if global.json {

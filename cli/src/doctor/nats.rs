@@ -15,7 +15,7 @@ pub async fn nats(global: &Global) -> Option<Check> {
         return None;
     }
     // Looking makes nothing.
-    let joined = tokio::time::timeout(DEADLINE, join_at_once(&global.settings, false)).await;
+    let joined = tokio::time::timeout(DEADLINE, join_at_once(&global.settings, false, "doctor")).await;
     Some(match joined {
         Ok(Ok(backend)) => {
             let text = format!("{}: {}", global.settings.nats.url, backend.ports().journal.durability());

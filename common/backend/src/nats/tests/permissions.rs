@@ -5,6 +5,7 @@ use crate::nats::server::{TestServer, Version};
 use crate::nats::{NatsBackend, NatsConfig};
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use skein_common::Digest;
 use skein_common::config::NatsSettings;
 use skein_common::ports::{BoxError, Ports};
 use std::time::Duration;
@@ -22,11 +23,11 @@ async fn join(server: &TestServer, user: &str, bootstrap: bool) -> Result<NatsBa
         password_file: Some(password_file),
         ..NatsSettings::default()
     };
-    Ok(NatsBackend::connect(NatsConfig { settings, node: None, bootstrap }).await?)
+    Ok(NatsBackend::connect(NatsConfig { settings, node: None, bootstrap, role: Some(user.to_owned()) }).await?)
 }
 
 #[tokio::test]
-async fn a_worker_may_store_texts_and_its_entry_and_neither_journal_nor_lease() -> Checked {
+async fn a_worker_may_read_texts_and_keep_its_entry_and_touch_neither_journal_nor_lease() -> Checked {
     let lines = USERS
         .replace("$NATS_COORDINATOR_PASSWORD", "\"coordinator-secret\"")
         .replace("$NATS_WORKER_PASSWORD", "\"worker-secret\"");
@@ -40,8 +41,7 @@ async fn a_worker_may_store_texts_and_its_entry_and_neither_journal_nor_lease() 
 async fn what_it_may(worker: &Ports, coordinator: &Ports) -> Checked {
     let run = new_run();
     for text in [Bytes::from_static(b"small"), Bytes::from(vec![7; 2_000_000])] {
-        let digest = worker.blobs.put(&run, text.clone()).await?;
-        assert!(coordinator.blobs.get(&run, &digest).await? == text);
+        let digest = coordinator.blobs.put(&run, text.clone()).await?;
         assert!(worker.blobs.get(&run, &digest).await? == text);
     }
     worker.directory.put("workers", "node-1", Bytes::from_static(b"here")).await?;
@@ -60,6 +60,7 @@ async fn what_it_may_not(worker: &NatsBackend) -> Checked {
         names.directory_subject("runs", run.as_str()),
         names.tasks_subject("default"),
         names.steering(0),
+        names.blob_subject(&run, &Digest::of(b"text")),
         format!("$JS.API.STREAM.PURGE.{}", names.journal_stream()),
         format!("$JS.API.STREAM.DELETE.{}", names.journal_stream()),
         format!("$JS.API.STREAM.MSG.GET.{}", names.journal_stream()),
