@@ -21,10 +21,10 @@ fn record(text: &str) -> Vec<Bytes> {
 async fn behind_a_lossy_way(version: Version) -> Result<(NatsWorld, Ports, LossyWay), BoxError> {
     let url = shared(version).await?;
     let way = LossyWay::to(&url).await?;
-    let world = NatsWorld::with(new_cluster(url))?;
+    let world = NatsWorld::with(new_cluster(url));
     let mut settings = world.settings.clone();
     settings.url = way.url();
-    let process = NatsWorld::with(settings)?.process().await?;
+    let process = NatsWorld::with(settings).process().await?;
     Ok((world, process, way))
 }
 
@@ -83,7 +83,7 @@ async fn r03_of_a_writer_that_was_overtaken_nothing_is_stored() -> Checked {
 async fn r04_appends_go_on_through_kills_of_the_server_and_each_is_stored_once() -> Checked {
     for version in [Version::New, Version::Old] {
         let mut server = TestServer::start_with(version, "").await?;
-        let world = NatsWorld::with(new_cluster(server.url()))?;
+        let world = NatsWorld::with(new_cluster(server.url()));
         let (journal, run) = (world.process().await?.journal, new_run());
         let (written, mut counted) = tokio::sync::watch::channel(0_u64);
         let (writer, writers_run) = (journal.clone(), run.clone());

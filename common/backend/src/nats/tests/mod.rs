@@ -6,8 +6,8 @@ mod joining;
 mod lasting;
 mod lease_traps;
 mod lossy;
-mod replicated;
 mod messages;
+mod replicated;
 mod world;
 
 use world::NatsWorld;
