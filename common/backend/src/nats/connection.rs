@@ -51,13 +51,18 @@ pub enum RequestError {
 }
 
 impl Connection {
-    /// Connects, once: a server that is not there yet is an error that [`NatsError::may_pass`].
+    /// Connects, once: a server that is not there yet is an error that [`NatsError::may_pass`]. Answers come to subjects
+    /// that begin with the inbox, if there is one.
     ///
     /// # Errors
     /// When no server answers or lets us in, and for settings that cannot be.
-    pub async fn open(settings: &NatsSettings) -> Result<Connection, NatsError> {
+    pub async fn open_with_inbox(settings: &NatsSettings, inbox: Option<&str>) -> Result<Connection, NatsError> {
         let (told, connects) = watch::channel(0);
-        let options = options(settings).await?.event_callback(move |event| {
+        let mut options = options(settings).await?;
+        if let Some(inbox) = inbox {
+            options = options.custom_inbox_prefix(inbox);
+        }
+        let options = options.event_callback(move |event| {
             note(&event);
             if event == Event::Connected {
                 told.send_modify(|count| *count += 1);
@@ -72,6 +77,11 @@ impl Connection {
         told.wait_for(|count| *count > 0).await.map_err(closed)?;
         let jetstream = async_nats::jetstream::new(client.clone());
         Ok(Connection { client, jetstream, connects })
+    }
+
+    #[cfg(test)]
+    pub async fn open(settings: &NatsSettings) -> Result<Connection, NatsError> {
+        Connection::open_with_inbox(settings, None).await
     }
 
     #[must_use]

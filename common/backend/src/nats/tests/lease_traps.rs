@@ -97,7 +97,8 @@ async fn a_lease_is_held_through_a_kill_of_the_server() -> Checked {
     let lease = holder.acquire("shard-1", "alice").await?;
     server.kill();
     let (renewed, restarted) = tokio::join!(holder.renew(&lease), server.restart());
-    (restarted?, renewed?);
+    restarted?;
+    renewed?;
     assert!(matches!(other.acquire("shard-1", "bob").await, Err(LeaseError::Held { .. })));
     holder.release(&lease).await?;
     other.acquire("shard-1", "bob").await?;
