@@ -14,6 +14,7 @@ use skein_script::{HostLimits, HostPool};
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Everything of one process, on a store of its own.
@@ -103,6 +104,9 @@ pub async fn assemble_both(
         host_limits,
         settings: CoordinatorSettings::default(),
         owner: String::from("test"),
+        // Each run of a store is owned by itself: neither is used.
+        node: String::from("here"),
+        lease: Duration::from_secs(3),
     });
     let worker = skein_worker::start(WorkerConfig {
         ports: wrap_worker(store.ports()),

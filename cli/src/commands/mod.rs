@@ -2,12 +2,14 @@
 
 pub mod agents;
 pub mod check;
+pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod logs;
+pub mod nats;
 pub mod remove;
 pub mod resume;
 pub mod run;
@@ -17,3 +19,4 @@ pub mod saved_commands;
 pub mod serve;
 pub mod show;
 pub mod trust;
+pub mod workers;

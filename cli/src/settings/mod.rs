@@ -3,19 +3,23 @@
 //! [`keys`] says what can be set and from where, [`layers`] reads it, [`project`] knows what of a project needs trust,
 //! [`trust`] keeps which projects have it.
 
+mod api;
 mod keys;
 mod layers;
 mod paths;
 mod project;
 pub mod trust;
 
+pub use api::{ApiSettings, Secret};
 pub use keys::{KEYS, Key};
 pub use layers::{Origin, Problem, project_items_that_need_trust};
 pub use paths::{config_files, home_dir, state_dir};
 pub use project::{ProjectAgent, ProjectItems, trusted_definitions};
 
+use crate::exit::usage;
+use crate::remote::ApiUrl;
 use skein_common::agent::RunnerKind;
-use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::config::{CoordinatorSettings, NatsSettings, WorkerSettings};
 use skein_common::run::{BudgetUnit, RunLimits};
 use skein_script::HostLimits;
 use std::collections::BTreeMap;
@@ -28,9 +32,12 @@ pub struct Settings {
     pub worker: WorkerSettings,
     pub served: Served,
     pub coordinator: CoordinatorSettings,
+    pub nats: NatsSettings,
     pub host_limits: HostLimits,
     pub runs: RunDefaults,
     pub retention: RetentionSettings,
+    pub api: ApiSettings,
+    node_dir: Option<PathBuf>,
     store: Option<PathBuf>,
     log: Option<String>,
     origins: BTreeMap<&'static str, Origin>,
@@ -47,12 +54,21 @@ pub struct Served {
     pub pools: Vec<String>,
     /// Where `command` agents work whose definition says nothing; `None` is the project. Since: 0.1.
     pub root: Option<PathBuf>,
+    /// What people see of the worker, as `NAME=VALUE`. Since: 0.2.
+    pub labels: Vec<String>,
 }
 
 impl Default for Served {
     fn default() -> Served {
-        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None }
+        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None, labels: Vec::new() }
     }
+}
+
+/// The pools of a worker that serves these hosts: without a word about pools it is there for its hosts alone.
+#[must_use]
+pub fn pools_for(settings: &Settings, hosts: &[String]) -> Vec<String> {
+    let says_nothing = !settings.is_set("worker.pools");
+    if says_nothing && !hosts.is_empty() { Vec::new() } else { settings.served.pools.clone() }
 }
 
 /// What a new run gets when its flags say nothing.
@@ -88,22 +104,45 @@ impl Default for RetentionSettings {
 }
 
 impl Settings {
-    /// Reads all layers; `store_flag` is what `--store` said. What is wrong in them is named and does not count.
+    /// Reads all layers; the flags are what `--store` and `--url` said. What is wrong in them is named and does not
+    /// count.
     #[must_use]
-    pub fn load(store_flag: Option<&PathBuf>) -> (Settings, Vec<Problem>) {
+    pub fn load(store_flag: Option<&PathBuf>, url_flag: Option<&ApiUrl>) -> (Settings, Vec<Problem>) {
         let mut settings = Settings::default();
         let problems = layers::apply_all(&mut settings);
         if let Some(dir) = store_flag {
             settings.store = Some(dir.clone());
             settings.origins.insert(keys::STORE, Origin::Flag("--store"));
         }
+        if let Some(url) = url_flag {
+            settings.api.url = Some(url.clone());
+            settings.origins.insert(keys::URL, Origin::Flag("--url"));
+        }
         (settings, problems)
+    }
+
+    /// Sets what a flag of one command says; a file or variable would be refused in the same words.
+    ///
+    /// # Errors
+    /// What should stand there.
+    pub fn set_by_flag(&mut self, key: &str, flag: &'static str, value: &str) -> anyhow::Result<()> {
+        let known = Key::find(key).ok_or_else(|| anyhow::anyhow!("{flag} sets no setting"))?;
+        let value = serde_json::json!(value);
+        known.set(self, &value).map_err(|reason| usage(format!("{flag}: {} {reason}", known.refused(&value))))?;
+        self.origins.insert(known.name, Origin::Flag(flag));
+        Ok(())
     }
 
     /// Who said what stands under this key.
     #[must_use]
     pub fn origin(&self, key: &Key) -> Origin {
         self.origins.get(key.name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Whether anybody said what stands under this key.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
     }
 
     /// Where runs are kept: as set, else the platform's state directory.
@@ -115,6 +154,30 @@ impl Settings {
             Some(dir) => Ok(dir.clone()),
             None => state_dir().ok_or_else(|| anyhow::anyhow!("no home directory: name one with --store DIR")),
         }
+    }
+
+    /// Where this machine's own files of Skein are, such as the token of its API: as set, else in the platform's state
+    /// directory.
+    ///
+    /// # Errors
+    /// There is no home directory to find it in.
+    pub fn node_dir(&self) -> anyhow::Result<PathBuf> {
+        let found = self.node_dir.clone().or_else(paths::default_node_dir);
+        found.ok_or_else(|| anyhow::anyhow!("no home directory: name a folder with SKEIN_NODE_DIR"))
+    }
+
+    /// Where commands ask instead of working on a store of this machine. A store that was typed is meant, whatever is
+    /// set elsewhere.
+    #[must_use]
+    pub fn api_url(&self) -> Option<&ApiUrl> {
+        self.api.url.as_ref().filter(|_| self.store_of_flag().is_none())
+    }
+
+    /// The URL, when a flag named it: the next command must name it, too.
+    #[must_use]
+    pub fn url_of_flag(&self) -> Option<&ApiUrl> {
+        let is_flag = matches!(self.origins.get(keys::URL), Some(Origin::Flag(_)));
+        self.api.url.as_ref().filter(|_| is_flag)
     }
 
     /// The store, when a flag named it: the next command must name it, too.

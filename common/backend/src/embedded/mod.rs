@@ -14,7 +14,6 @@ mod journal;
 mod leases;
 pub(crate) mod lock_file;
 mod open_error;
-mod packed;
 mod readers;
 mod results;
 mod store;
