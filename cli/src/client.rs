@@ -130,7 +130,9 @@ impl Client {
         let since = Instant::now();
         loop {
             match self.ask(&question).await {
-                Err(Silence::Away(_) | Silence::Lost(_)) if self.is_known.load(Ordering::Relaxed) && since.elapsed() < AWAY_MAX => {
+                Err(Silence::Away(_) | Silence::Lost(_))
+                    if self.is_known.load(Ordering::Relaxed) && since.elapsed() < AWAY_MAX =>
+                {
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 answer => return answer.map_err(Silence::into_error),
