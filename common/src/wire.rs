@@ -78,6 +78,9 @@ pub struct Heartbeat {
     /// Who the worker is, where owners do not know it anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<WorkerInfo>,
+    /// The [`WorkerOrder::Report`]s that were heard since the heartbeat before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<u64>,
 }
 
 /// What a worker tells of itself: in every heartbeat, and in the table of workers.
@@ -155,8 +158,8 @@ pub enum Broadcast {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum WorkerOrder {
-    /// An owner is new: each worker sends a heartbeat now.
-    Report,
+    /// An owner is new: each worker sends a heartbeat now, which names this number.
+    Report { round: u64 },
     /// This worker, by its id or node, takes nothing new, finishes what it runs, and ends (A8).
     Drain { worker: String },
 }
@@ -174,6 +177,14 @@ pub struct AttemptReport {
     #[serde(default)]
     pub notes: Vec<String>,
     pub elapsed_ms: u64,
+}
+
+/// Follows the results that were published before it, through Results. Sent by: an owner that took a run over, to
+/// itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultsMarker {
+    pub marker: u64,
 }
 
 /// The end of one attempt.

@@ -1,10 +1,8 @@
 //! The workers that made themselves known, and telling one to drain (A8).
 
+use crate::workers_table;
 use skein_common::ports::{ControlError, DirectoryError, Ports};
 use skein_common::wire::{Broadcast, WireError, WorkerInfo, WorkerOrder, encode};
-
-/// The table of the Directory port in which workers stand, as JSON of [`WorkerInfo`] under their node.
-pub const WORKERS_TABLE: &str = "workers";
 
 /// Why workers cannot be listed or told something.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +23,7 @@ pub enum WorkersError {
 /// # Errors
 /// The store does not answer.
 pub async fn workers(ports: &Ports) -> Result<Vec<WorkerInfo>, WorkersError> {
-    let mut known = Vec::new();
-    for (node, entry) in ports.directory.list(WORKERS_TABLE).await? {
-        match serde_json::from_slice(&entry) {
-            Ok(info) => known.push(info),
-            Err(error) => tracing::warn!(node, %error, "worker not listed: its entry is of another version"),
-        }
-    }
-    Ok(known)
+    Ok(workers_table::list(ports.directory.as_ref()).await?)
 }
 
 /// Tells a worker, named by its id or its node, to take nothing new, finish what it runs, and end. Gives how it stood.

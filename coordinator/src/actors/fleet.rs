@@ -1,14 +1,20 @@
 //! Fleet: answers workers about attempts, and hands their results to the runs. What it answers is decided by
 //! [`Attempts`].
 
+use super::lookups::{Lookups, is_over};
 use super::messages::{
-    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, Interrupt, RegisterRun, ResultsArrived, WorkerAsked,
+    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, Inherit, Interrupt, RegisterRun, ResultsArrived,
+    WorkerAsked,
 };
-use crate::attempts::Attempts;
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture};
+use crate::attempts::{Attempts, Consequences, News};
+use crate::workers_table;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
-use skein_common::ports::{ControlServer, Ports, ResultDelivery};
-use skein_common::wire::{AttemptRef, AttemptReport, OwnerAnswer, WorkerRequest, decode, encode};
+use skein_common::ports::{ControlServer, Ports};
+use skein_common::wire::{
+    AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, ResultsMarker, WorkerInfo, WorkerOrder,
+    WorkerRequest, decode, encode,
+};
 use skein_common::{AttemptToken, RunId};
 use skein_engine::Command;
 use std::collections::BTreeMap;
@@ -19,27 +25,53 @@ const MAILBOX: usize = 4096;
 /// Results taken from the port at once.
 const RESULTS_AT_ONCE: usize = 256;
 
+/// Between two tries to read the table of workers, which a takeover needs.
+const TABLE_AGAIN: Duration = Duration::from_millis(200);
+
 /// Answers workers for all runs of this coordinator.
 pub(super) struct Fleet {
     ports: Ports,
     settings: CoordinatorSettings,
     runs: BTreeMap<RunId, Recipient<Deliver>>,
     attempts: Attempts,
+    /// Runs that were taken over, until the workers are known that may have their attempts.
+    inherited: Vec<RunId>,
+    reads_table: bool,
+    lookups: Lookups,
 }
 
 impl Fleet {
     pub fn new(ports: Ports, settings: CoordinatorSettings) -> Fleet {
-        let attempts = Attempts::new(settings.clone());
-        Fleet { ports, settings, runs: BTreeMap::new(), attempts }
+        let attempts = match ports.shards {
+            Some(_) => Attempts::of_cluster(settings.clone()),
+            None => Attempts::new(settings.clone()),
+        };
+        let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
+        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups }
     }
 
-    fn answer(&mut self, request: &[u8]) -> Option<OwnerAnswer> {
+    fn answer(&mut self, request: &[u8], context: &mut Context<Fleet>) -> Option<OwnerAnswer> {
         let now = Instant::now();
         match decode::<WorkerRequest>(request) {
             Ok(WorkerRequest::Claim(claim)) => {
-                Some(OwnerAnswer::Claim(self.attempts.claim(&claim, AttemptToken(rand::random()), now)))
+                let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
+                if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
+                    return Some(OwnerAnswer::Claim(ClaimAnswer::Gone));
+                }
+                if answer.is_none() {
+                    self.look_up(claim.attempt.run, context);
+                }
+                Some(OwnerAnswer::Claim(answer?))
             }
-            Ok(WorkerRequest::Heartbeat(beat)) => Some(OwnerAnswer::Heartbeat(self.attempts.heartbeat(&beat, now))),
+            Ok(WorkerRequest::Heartbeat(beat)) => {
+                let (answer, consequences, news) = self.attempts.hear(&beat, now);
+                self.follow(consequences, now);
+                self.send_markers(context);
+                if let (Some(info), true) = (&beat.info, news != News::Nothing) {
+                    self.note_worker(info, context);
+                }
+                Some(OwnerAnswer::Heartbeat(answer))
+            }
             Err(error) => {
                 tracing::warn!(%error, "request of a worker dropped");
                 None
@@ -48,27 +80,158 @@ impl Fleet {
     }
 
     /// The report, if it comes from the worker that was told to start this attempt.
-    fn accept_report(&mut self, delivery: &ResultDelivery) -> Option<AttemptReport> {
-        match decode::<AttemptReport>(&delivery.result) {
-            Ok(report) => self.attempts.accepts(&report).then_some(report),
-            Err(error) => {
-                tracing::warn!(%error, "result dropped");
-                None
+    fn accept_report(&mut self, report: &[u8]) -> Reported {
+        match decode::<AttemptReport>(report) {
+            Ok(report) => {
+                let run = &report.attempt.run;
+                if self.attempts.accepts(&report) {
+                    return Reported::Accepted(Box::new(report));
+                }
+                // Its run may be on its way here: it is delivered again once it is.
+                let may_come = !self.attempts.knows(run) || self.attempts.is_reading(run);
+                if may_come && !self.lookups.is_over(run) {
+                    Reported::Early(report.attempt.run)
+                } else {
+                    Reported::Stale
+                }
             }
+            Err(error) => match decode::<ResultsMarker>(report) {
+                Ok(ResultsMarker { marker }) => Reported::Marker(marker),
+                Err(_) => {
+                    tracing::warn!(%error, "result dropped");
+                    Reported::Stale
+                }
+            },
         }
     }
 
-    fn lose_the_silent(&mut self) {
+    fn lose_the_silent(&mut self, context: &mut Context<Fleet>) {
         let now = Instant::now();
-        for (attempt, command) in self.attempts.verdicts(now) {
+        let (silent, consequences) = self.attempts.end_silence(now);
+        for worker in silent {
+            tracing::warn!(node = worker.node, worker = %worker.id, "worker fell silent");
+            self.strike_worker(worker, context);
+        }
+        self.follow(consequences, now);
+        self.send_markers(context);
+        let verdicts = self.attempts.verdicts(now);
+        let again = self.attempts.overdue(now);
+        self.follow(Consequences { verdicts, again }, now);
+        self.ask_for_reports(context);
+    }
+
+    /// Tells runs what became of their attempts. A run that is busy is told at the next look.
+    fn follow(&mut self, consequences: Consequences, now: Instant) {
+        for (attempt, command) in consequences.verdicts {
             tracing::warn!(run_id = %attempt.run, agent = attempt.agent, attempt = attempt.attempt, "attempt lost");
             let Some(run) = self.runs.get(&attempt.run) else { continue };
-            // A run that is busy is told at the next look.
-            if run.try_send(Deliver { items: vec![command.into()] }).is_ok() {
+            if run.try_send(Deliver { items: vec![command.into()], ..Deliver::default() }).is_ok() {
                 self.attempts.forget(&attempt, now);
             }
         }
+        let mut by_run: BTreeMap<RunId, Vec<AttemptRef>> = BTreeMap::new();
+        for attempt in consequences.again {
+            by_run.entry(attempt.run.clone()).or_default().push(attempt);
+        }
+        for (run_id, again) in by_run {
+            tracing::info!(%run_id, attempts = again.len(), "tasks that may be with nobody are dispatched again");
+            let Some(run) = self.runs.get(&run_id) else { continue };
+            let _told_at_the_next_look = run.try_send(Deliver { items: Vec::new(), again });
+        }
     }
+
+    /// Finds out whether a run that nobody registered here is over: then its tasks and results are of no use.
+    fn look_up(&mut self, run: RunId, context: &mut Context<Fleet>) {
+        if self.attempts.knows(&run) || !self.lookups.begin(&run) {
+            return;
+        }
+        let ports = self.ports.clone();
+        let looked = async move { (is_over(&ports, &run).await, run) };
+        context.spawn(looked.into_actor(self).map(|(over, run), fleet, _| fleet.lookups.end(&run, over)));
+    }
+
+    /// Workers are asked until all have answered: a broadcast may be lost.
+    fn ask_for_reports(&mut self, context: &mut Context<Fleet>) {
+        for round in self.attempts.rounds() {
+            let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) else { continue };
+            let control = self.ports.control.clone();
+            let asked = async move { drop(control.broadcast(order).await) };
+            context.spawn(asked.into_actor(self));
+        }
+    }
+
+    /// Sent until they come back: what was published before them is here then.
+    fn send_markers(&mut self, context: &mut Context<Fleet>) {
+        for (run, marker) in self.attempts.markers(rand::random) {
+            let Ok(bytes) = encode(&ResultsMarker { marker }) else { continue };
+            let results = self.ports.results.clone();
+            let sent = async move {
+                if let Err(error) = results.publish(&run, bytes).await {
+                    tracing::warn!(run_id = %run, %error, "whether results are on their way is not known yet");
+                }
+            };
+            context.spawn(sent.into_actor(self));
+        }
+    }
+
+    fn note_worker(&self, info: &WorkerInfo, context: &mut Context<Fleet>) {
+        if self.ports.shards.is_none() {
+            return;
+        }
+        let (directory, info) = (self.ports.directory.clone(), info.clone());
+        let noted = async move {
+            if let Err(error) = workers_table::put(directory.as_ref(), &info).await {
+                tracing::warn!(%error, node = info.node, "worker not noted");
+            }
+        };
+        context.spawn(noted.into_actor(self));
+    }
+
+    fn strike_worker(&self, worker: WorkerInfo, context: &mut Context<Fleet>) {
+        let directory = self.ports.directory.clone();
+        let struck = async move {
+            if let Err(error) = workers_table::remove(directory.as_ref(), &worker).await {
+                tracing::warn!(%error, node = worker.node, "silent worker not struck off");
+            }
+        };
+        context.spawn(struck.into_actor(self));
+    }
+
+    /// One look at the table of workers serves all runs that wait for one.
+    fn read_table(&mut self, context: &mut Context<Fleet>) {
+        if self.reads_table || self.inherited.is_empty() {
+            return;
+        }
+        self.reads_table = true;
+        let (directory, inherited) = (self.ports.directory.clone(), std::mem::take(&mut self.inherited));
+        let read = async move {
+            loop {
+                match workers_table::list(directory.as_ref()).await {
+                    Ok(workers) => return (workers, inherited),
+                    // Without it nobody knows who has what: the attempts stay as they are meanwhile.
+                    Err(error) => tracing::warn!(%error, "the table of workers cannot be read"),
+                }
+                tokio::time::sleep(TABLE_AGAIN).await;
+            }
+        };
+        context.spawn(read.into_actor(self).map(|(workers, inherited), fleet, context| {
+            fleet.attempts.inherit(&inherited, &workers, rand::random(), Instant::now());
+            fleet.send_markers(context);
+            fleet.ask_for_reports(context);
+            fleet.reads_table = false;
+            fleet.read_table(context);
+        }));
+    }
+}
+
+/// What became of a result.
+enum Reported {
+    Accepted(Box<AttemptReport>),
+    /// Its run is not executed here yet.
+    Early(RunId),
+    Stale,
+    /// One of ours, after all results that were published before it.
+    Marker(u64),
 }
 
 impl Actor for Fleet {
@@ -77,8 +240,8 @@ impl Actor for Fleet {
     fn started(&mut self, ctx: &mut Context<Fleet>) {
         ctx.set_mailbox_capacity(MAILBOX);
         let shortest_ms = self.settings.attempt_deadline_ms.min(self.settings.claim_wait_ms);
-        let look = Duration::from_millis((shortest_ms / 4).max(100));
-        ctx.run_interval(look, |fleet, _| fleet.lose_the_silent());
+        let look = Duration::from_millis((shortest_ms / 4).clamp(100, 1000));
+        ctx.run_interval(look, |fleet, context| fleet.lose_the_silent(context));
         let (address, ports) = (ctx.address(), self.ports.clone());
         actix::spawn(pump_requests(ports.clone(), address.clone().recipient()));
         actix::spawn(pump_results(ports, address.recipient()));
@@ -123,6 +286,16 @@ impl Handler<RegisterRun> for Fleet {
     }
 }
 
+impl Handler<Inherit> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, Inherit(inheritance): Inherit, context: &mut Context<Fleet>) {
+        self.attempts.know(&inheritance, Instant::now());
+        self.inherited.push(inheritance.run);
+        self.read_table(context);
+    }
+}
+
 impl Handler<ForgetRun> for Fleet {
     type Result = ();
 
@@ -136,8 +309,8 @@ impl Handler<Expect> for Fleet {
     type Result = ();
 
     fn handle(&mut self, message: Expect, _: &mut Context<Fleet>) {
-        for ExpectedAttempt { attempt, pool } in message.attempts {
-            self.attempts.expect(attempt, pool, Instant::now());
+        for ExpectedAttempt { attempt, target } in message.attempts {
+            self.attempts.expect(attempt, target, Instant::now());
         }
     }
 }
@@ -156,15 +329,15 @@ impl Handler<Interrupt> for Fleet {
     type Result = Option<Command>;
 
     fn handle(&mut self, message: Interrupt, _: &mut Context<Fleet>) -> Option<Command> {
-        self.attempts.interrupt(&message.attempt)
+        self.attempts.interrupt(&message.attempt, Instant::now())
     }
 }
 
 impl Handler<WorkerAsked> for Fleet {
     type Result = ();
 
-    fn handle(&mut self, WorkerAsked(asked): WorkerAsked, _: &mut Context<Fleet>) {
-        let Some(answer) = self.answer(&asked.request) else { return };
+    fn handle(&mut self, WorkerAsked(asked): WorkerAsked, context: &mut Context<Fleet>) {
+        let Some(answer) = self.answer(&asked.request, context) else { return };
         match encode(&answer) {
             Ok(bytes) => asked.reply.send(bytes),
             Err(error) => tracing::error!(%error, "answer to a worker not sent"),
@@ -175,27 +348,40 @@ impl Handler<WorkerAsked> for Fleet {
 impl Handler<ResultsArrived> for Fleet {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, ResultsArrived(deliveries): ResultsArrived, _: &mut Context<Fleet>) -> ResponseFuture<()> {
+    fn handle(
+        &mut self,
+        ResultsArrived(deliveries): ResultsArrived,
+        context: &mut Context<Fleet>,
+    ) -> ResponseFuture<()> {
         let mut by_run: BTreeMap<RunId, Vec<Incoming>> = BTreeMap::new();
-        let mut dropped = Vec::new();
+        let (mut dropped, mut drained) = (Vec::new(), Vec::new());
         for delivery in deliveries {
-            match self.accept_report(&delivery) {
-                Some(report) => by_run.entry(report.attempt.run.clone()).or_default().push(Incoming {
-                    delivery: Some(delivery.delivery),
-                    answer: None,
-                    command: Command::Report {
-                        agent: report.attempt.agent,
-                        attempt: report.attempt.attempt,
-                        end: report.end,
-                        usage: report.usage,
-                        notes: report.notes,
-                    },
-                }),
-                None => dropped.push(delivery.delivery),
+            match self.accept_report(&delivery.result) {
+                Reported::Accepted(report) => {
+                    let AttemptReport { attempt, end, usage, notes, .. } = *report;
+                    let AttemptRef { run, agent, attempt } = attempt;
+                    by_run.entry(run).or_default().push(Incoming {
+                        delivery: Some(delivery.delivery),
+                        answer: None,
+                        command: Command::Report { agent, attempt, end, usage, notes },
+                    });
+                }
+                Reported::Early(run) => self.look_up(run, context),
+                Reported::Stale => dropped.push(delivery.delivery),
+                Reported::Marker(marker) => {
+                    dropped.push(delivery.delivery);
+                    drained.push((delivery.run, marker));
+                }
             }
         }
-        let sends: Vec<_> =
-            by_run.into_iter().filter_map(|(run, items)| Some(self.runs.get(&run)?.send(Deliver { items }))).collect();
+        for (run, marker) in drained {
+            let consequences = self.attempts.drained(&run, marker);
+            self.follow(consequences, Instant::now());
+        }
+        let sends: Vec<_> = by_run
+            .into_iter()
+            .filter_map(|(run, items)| Some(self.runs.get(&run)?.send(Deliver { items, again: Vec::new() })))
+            .collect();
         let results = self.ports.results.clone();
         Box::pin(async move {
             for delivery in dropped {

@@ -1,6 +1,7 @@
 //! Inbox: what waits for the loop of a run.
 
 use super::messages::Incoming;
+use skein_common::wire::AttemptRef;
 use skein_engine::Command;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ pub(super) struct Inbox(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     items: RefCell<VecDeque<Incoming>>,
+    again: RefCell<Vec<AttemptRef>>,
     changed: Notify,
     halted: Cell<bool>,
     halt: Notify,
@@ -26,6 +28,19 @@ impl Inbox {
         self.0.changed.notify_one();
     }
 
+    /// These are to be dispatched once more.
+    pub fn push_again(&self, attempts: Vec<AttemptRef>) {
+        if !attempts.is_empty() {
+            self.0.again.borrow_mut().extend(attempts);
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// What is to be dispatched once more, now.
+    pub fn take_again(&self) -> Vec<AttemptRef> {
+        std::mem::take(&mut *self.0.again.borrow_mut())
+    }
+
     /// What waits now.
     pub fn len(&self) -> usize {
         self.0.items.borrow().len()
@@ -35,6 +50,11 @@ impl Inbox {
     pub fn halt(&self) {
         self.0.halted.set(true);
         self.0.halt.notify_one();
+    }
+
+    /// Whether somebody takes what is pushed.
+    pub fn is_live(&self) -> bool {
+        !self.0.halted.get()
     }
 
     /// Waits until the loop shall end.
@@ -56,11 +76,11 @@ impl Inbox {
         self.0.items.borrow_mut().drain(..).collect()
     }
 
-    /// Everything that waits, as soon as something does.
+    /// Everything that waits, as soon as something does; nothing when only an attempt is to be dispatched once more.
     pub async fn take(&self) -> Vec<Incoming> {
         loop {
             let items = self.take_now();
-            if !items.is_empty() {
+            if !items.is_empty() || !self.0.again.borrow().is_empty() {
                 return items;
             }
             self.0.changed.notified().await;

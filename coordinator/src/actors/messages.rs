@@ -1,9 +1,10 @@
 //! The messages between the actors of a coordinator.
 
+use crate::attempts::Inheritance;
 use crate::driver::Journalled;
 use actix::Message;
 use skein_common::RunId;
-use skein_common::ports::{ControlRequest, ResultDelivery};
+use skein_common::ports::{ControlRequest, ResultDelivery, Shard, Target};
 use skein_common::view::RunView;
 use skein_common::wire::AttemptRef;
 use skein_engine::{Command, Refused};
@@ -39,6 +40,29 @@ pub(crate) struct BeginRun {
 #[rtype(result = "()")]
 pub(crate) struct Shutdown;
 
+/// Leaves the runs of one shard as their journals say: it comes to another process. Sent by: Shards. Answered when none
+/// of them lives here. With a full mailbox Shards waits.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct HaltShard {
+    pub shard: Shard,
+}
+
+/// Gives back whatever this process owns. Sent by: Root, at its end. Answered when others may take it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LeaveShards;
+
+/// The Shards actor went away: it panicked. Sent by: its death watch.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ShardsDied;
+
+/// How many runs live here. Sent by: the API.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub(crate) struct CountRuns;
+
 /// A Run actor is done. Sent by: Run, by its loop.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -61,10 +85,12 @@ pub(crate) struct RunDied {
 }
 
 /// Things that happened to a run. Sent by: Fleet.
-#[derive(Debug, Message)]
+#[derive(Debug, Default, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Deliver {
     pub items: Vec<Incoming>,
+    /// Attempts whose task may be with nobody: to be dispatched once more, under the same number.
+    pub again: Vec<AttemptRef>,
 }
 
 /// Where the answer to a person goes.
@@ -123,6 +149,12 @@ pub(crate) struct RegisterRun {
     pub recipient: actix::Recipient<Deliver>,
 }
 
+/// What the journal of a run that was taken over says runs. Sent by: Run, once it has read it; not where workers live
+/// and die with this process.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Inherit(pub Inheritance);
+
 /// Nothing of this run is expected any more: it ended or is left. Sent by: Root.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -144,11 +176,11 @@ pub(crate) struct Interrupt {
     pub attempt: AttemptRef,
 }
 
-/// An attempt and the pool whose workers may claim it.
+/// An attempt and whose workers may claim it.
 #[derive(Debug)]
 pub(crate) struct ExpectedAttempt {
     pub attempt: AttemptRef,
-    pub pool: String,
+    pub target: Target,
 }
 
 /// These attempts are over for their run: their end is in the journal. Sent by: Run.

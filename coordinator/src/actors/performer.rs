@@ -3,20 +3,22 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
-use super::messages::{Expect, ExpectedAttempt, Forget, Interrupt, Publish};
+use super::messages::{Expect, ExpectedAttempt, Forget, Inherit, Interrupt, Publish};
 use super::timers::Timers;
+use crate::attempts::Inheritance;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
 use crate::journal::load_text;
 use crate::script_files::read_script;
 use actix::Addr;
 use async_trait::async_trait;
+use bytes::Bytes;
 use skein_common::agent::Cause;
 use skein_common::ports::{Ports, Target, TasksError};
 use skein_common::view::RunView;
 use skein_common::wire::{AttemptRef, Cancel, Task, encode};
 use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
-use skein_engine::{Command, Effect, Event, RunState, run_view};
+use skein_engine::{AgentSpec, Command, Effect, Event, RunState, run_view};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,36 @@ use std::time::{Duration, Instant};
 const DEFAULT_POOL: &str = "default";
 /// Watchers see the run as a whole at most this often.
 pub(super) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Between two looks for a worker of a host that nobody serves yet.
+const HOST_AGAIN: Duration = Duration::from_millis(250);
+
+/// A task that is with nobody.
+struct Undispatched {
+    error: TasksError,
+    task: Bytes,
+    target: Target,
+}
+
+fn default_pool() -> Target {
+    Target::Pool(DEFAULT_POOL.to_owned())
+}
+
+fn target_of(spec: &AgentSpec) -> Target {
+    match (&spec.host, &spec.pool) {
+        (Some(host), _) => Target::Host(host.clone()),
+        (None, Some(pool)) => Target::Pool(pool.clone()),
+        (None, None) => default_pool(),
+    }
+}
+
+fn rejection(agent: AgentNumber, attempt: AttemptNumber, error: &TasksError) -> Command {
+    let (cause, detail) = match error {
+        TasksError::NobodyServes { .. } => (Cause::Failed, "no_worker"),
+        _ => (Cause::Lost, "not_dispatched"),
+    };
+    Command::Reject { agent, attempt, cause, detail: detail.to_owned(), message: error.to_string() }
+}
 
 /// Carries out the effects of one run.
 pub(super) struct RunPerformer {
@@ -35,6 +67,8 @@ pub(super) struct RunPerformer {
     pub feed: Addr<Feed>,
     pub inbox: Inbox,
     pub grace_ms: u64,
+    /// How long a task waits for a worker of its host.
+    pub host_wait_ms: u64,
     pub last_view: Option<Instant>,
     /// Something changed since the last view.
     pub view_is_due: bool,
@@ -109,6 +143,34 @@ impl RunPerformer {
         }
     }
 
+    /// What the journal says runs may be with workers of an earlier owner.
+    pub async fn hand_over(&self, state: &RunState) {
+        if self.ports.shards.is_none() {
+            return;
+        }
+        let running = state.running.iter().map(|(agent, attempt)| {
+            (
+                self.attempt(*agent, *attempt),
+                state.agent(*agent).map_or_else(default_pool, |agent| target_of(&agent.spec)),
+            )
+        });
+        let inheritance = Inheritance { run: self.run.clone(), attempts: running.collect() };
+        if self.fleet.send(Inherit(inheritance)).await.is_err() {
+            tracing::error!(run_id = %self.run, "fleet is gone");
+        }
+    }
+
+    /// Tasks that may be with nobody, unless their attempts are over by now.
+    pub async fn dispatch_again(&self, state: &RunState, attempts: Vec<AttemptRef>) {
+        let still_runs = |attempt: &AttemptRef| state.running.get(&attempt.agent) == Some(&attempt.attempt);
+        let attempts = attempts.iter().filter(|attempt| still_runs(attempt));
+        let effects: Vec<Effect> =
+            attempts.map(|again| Effect::Dispatch { agent: again.agent, attempt: again.attempt }).collect();
+        if !state.is_ended() {
+            self.dispatch(state, effects).await;
+        }
+    }
+
     /// The attempts are expected before anybody can claim them.
     async fn dispatch(&self, state: &RunState, dispatches: Vec<Effect>) {
         if dispatches.is_empty() {
@@ -122,23 +184,40 @@ impl RunPerformer {
             })
             .collect();
         let expected = |(agent, attempt): &(AgentNumber, AttemptNumber)| {
-            let pool = state.agent(*agent).and_then(|agent| agent.spec.pool.clone());
-            let pool = pool.unwrap_or_else(|| DEFAULT_POOL.to_owned());
-            ExpectedAttempt { attempt: self.attempt(*agent, *attempt), pool }
+            let target = state.agent(*agent).map_or_else(default_pool, |agent| target_of(&agent.spec));
+            ExpectedAttempt { attempt: self.attempt(*agent, *attempt), target }
         };
         let attempts = dispatches.iter().map(expected).collect();
         if self.fleet.send(Expect { attempts }).await.is_err() {
             tracing::error!(run_id = %self.run, "fleet is gone");
         }
-        for (agent, attempt) in dispatches {
-            if let Err(error) = self.dispatch_one(state, agent, attempt).await {
-                let (cause, detail, message) = match &error {
-                    TasksError::NobodyServes { .. } => (Cause::Failed, "no_worker", error.to_string()),
-                    _ => (Cause::Lost, "not_dispatched", error.to_string()),
-                };
-                self.inbox.push(Command::Reject { agent, attempt, cause, detail: detail.to_owned(), message });
+        let sent = dispatches.iter().map(|(agent, attempt)| self.dispatch_one(state, *agent, *attempt));
+        let sent = futures::future::join_all(sent).await;
+        for ((agent, attempt), sent) in dispatches.into_iter().zip(sent) {
+            match sent {
+                Ok(()) => {}
+                Err(Undispatched { error: TasksError::NobodyServes { .. }, task, target }) if self.host_wait_ms > 0 => {
+                    self.wait_for_host(agent, attempt, target, task);
+                }
+                Err(Undispatched { error, .. }) => self.inbox.push(rejection(agent, attempt, &error)),
             }
         }
+    }
+
+    /// The worker of a host may come yet.
+    fn wait_for_host(&self, agent: AgentNumber, attempt: AttemptNumber, target: Target, task: Bytes) {
+        let (tasks, inbox) = (self.ports.tasks.clone(), self.inbox.clone());
+        let until = Instant::now() + Duration::from_millis(self.host_wait_ms);
+        actix::spawn(async move {
+            loop {
+                tokio::time::sleep(HOST_AGAIN).await;
+                match tasks.dispatch(&target, task.clone()).await {
+                    Ok(()) => return,
+                    Err(TasksError::NobodyServes { .. }) if Instant::now() < until && inbox.is_live() => {}
+                    Err(error) => return inbox.push(rejection(agent, attempt, &error)),
+                }
+            }
+        });
     }
 
     async fn dispatch_one(
@@ -146,7 +225,7 @@ impl RunPerformer {
         state: &RunState,
         number: AgentNumber,
         attempt: AttemptNumber,
-    ) -> Result<(), TasksError> {
+    ) -> Result<(), Undispatched> {
         let Some(agent) = state.agent(number) else { return Ok(()) };
         let spec = &agent.spec;
         let definition = spec
@@ -172,12 +251,15 @@ impl RunPerformer {
             stall_ms: spec.stall_ms,
             isolation: spec.isolation,
         };
-        let target = match &spec.host {
-            Some(host) => Target::Host(host.clone()),
-            None => Target::Pool(spec.pool.clone().unwrap_or_else(|| DEFAULT_POOL.to_owned())),
+        let target = target_of(spec);
+        let sent = match encode(&task) {
+            Ok(task) => (self.ports.tasks.dispatch(&target, task.clone()).await, task),
+            Err(error) => (Err(TasksError::Unavailable { source: Box::new(error) }), Bytes::new()),
         };
-        let bytes = encode(&task).map_err(|error| TasksError::Unavailable { source: Box::new(error) })?;
-        self.ports.tasks.dispatch(&target, bytes).await
+        match sent {
+            (Ok(()), _) => Ok(()),
+            (Err(error), task) => Err(Undispatched { error, task, target }),
+        }
     }
 
     /// A file may be slow to read: the loop does not wait for it.

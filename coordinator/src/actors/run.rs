@@ -7,7 +7,7 @@ use super::messages::{Asker, ControlError, Deliver, Halt, Incoming, RegisterRun,
 use super::performer::{RunPerformer, VIEW_INTERVAL};
 use super::root::Root;
 use super::timers::Timers;
-use crate::driver::{Driver, DriverContext, DriverError};
+use crate::driver::{Alive, Driver, DriverContext, DriverError};
 use crate::journal::{load_run, load_text};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
 use skein_common::RunId;
@@ -33,6 +33,7 @@ pub(super) struct RunParts {
     pub lease: Lease,
     pub context: DriverContext,
     pub grace_ms: u64,
+    pub host_wait_ms: u64,
     /// A person wants the run to go on, paused or not.
     pub lifts_pause: bool,
     pub root: Addr<Root>,
@@ -89,6 +90,7 @@ impl Run {
             feed: self.parts.feed.clone(),
             inbox: self.inbox.clone(),
             grace_ms: self.parts.grace_ms,
+            host_wait_ms: self.parts.host_wait_ms,
             timers: Timers::default(),
             grace_ends: None,
             got_further: false,
@@ -117,6 +119,7 @@ impl Actor for Run {
         }
         let life = async move {
             let alive = fleet.send(register).await.unwrap_or_default();
+            let alive = if context.ports.shards.is_some() { Alive::All } else { Alive::These(alive) };
             let results = context.ports.results.clone();
             // Dropped in the middle, the loop leaves the run as its journal says.
             let end = tokio::select! {
@@ -176,9 +179,9 @@ fn may_pass(error: &DriverError) -> bool {
 }
 
 /// The whole chain, so that `disk full` reaches the person.
-fn describe(error: &DriverError) -> String {
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
@@ -193,7 +196,7 @@ fn describe(error: &DriverError) -> String {
 async fn live(
     run: RunId,
     context: DriverContext,
-    alive: Vec<AttemptRef>,
+    alive: Alive,
     inbox: &Inbox,
     performer: &mut RunPerformer,
 ) -> Result<RunEnd, DriverError> {
@@ -204,6 +207,7 @@ async fn live(
         opened => opened?,
     };
     start_timeout(&driver, performer);
+    performer.hand_over(driver.state()).await;
     if let Err(error) = results.redeliver(&run).await {
         tracing::warn!(run_id = %run, %error, "results not delivered again; their attempts will be lost");
     }
@@ -212,6 +216,7 @@ async fn live(
             return Ok(RunEnd::Ended(view));
         }
         let items = if driver.is_busy() { inbox.take_now() } else { next_items(&mut driver, inbox, performer).await };
+        performer.dispatch_again(driver.state(), inbox.take_again()).await;
         let (deliveries, reported) = deliveries_of(&run, &items);
         let (mut commands, askers): (Vec<Command>, Vec<_>) =
             items.into_iter().map(|item| (item.command, item.answer)).unzip();
@@ -306,6 +311,7 @@ impl Handler<Deliver> for Run {
                 self.inbox.push(item);
             }
         }
+        self.inbox.push_again(message.again);
     }
 }
 

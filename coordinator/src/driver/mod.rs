@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::journal::LoadError;
 use async_trait::async_trait;
 use skein_common::ports::{BlobError, JournalError, Ports};
-use skein_common::{Digest, Epoch, RunId};
+use skein_common::wire::AttemptRef;
+use skein_common::{AgentNumber, AttemptNumber, Digest, Epoch, RunId};
 use skein_engine::{Effect, Event, JournalSettlement, RecordError, Refused, Run, RunState};
 use skein_script::HostLimits;
 use std::collections::BTreeMap;
@@ -83,6 +84,24 @@ pub struct DriverContext {
 impl std::fmt::Debug for DriverContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DriverContext")
+    }
+}
+
+/// Which attempts that the journal says run are not known to be over.
+#[derive(Debug, Clone)]
+pub enum Alive {
+    /// Workers are processes of their own: whoever took the run over finds out.
+    All,
+    /// The others went down with their owner.
+    These(Vec<AttemptRef>),
+}
+
+impl Alive {
+    fn includes(&self, agent: AgentNumber, attempt: AttemptNumber) -> bool {
+        match self {
+            Alive::All => true,
+            Alive::These(known) => known.iter().any(|known| (known.agent, known.attempt) == (agent, attempt)),
+        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! Taking a run over: fold its journal, run its script again from the recorded results, go on where it stopped.
 
-use super::{Driver, DriverContext, DriverError, Performer};
+use super::{Alive, Driver, DriverContext, DriverError, Performer};
 use crate::journal::{RunRecord, StoredRun, load_run, load_text};
 use skein_common::script::{Loaded, Op, ScriptError, ScriptErrorKind, Start, TurnEnd};
-use skein_common::wire::AttemptRef;
 use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
 use skein_engine::{Command, Cursor, Divergence, Effect, Event, JournalSettlement, ReuseTable, Stage, settlement};
 use skein_script::{HostLimits, LoadError as ScriptLoadError};
@@ -22,7 +21,7 @@ impl Driver {
         run_id: RunId,
         epoch: Epoch,
         context: DriverContext,
-        alive: &[AttemptRef],
+        alive: &Alive,
         performer: &mut dyn Performer,
     ) -> Result<Driver, DriverError> {
         let stored = load_run(context.ports.journal.as_ref(), &run_id).await?;
@@ -83,10 +82,9 @@ impl Driver {
     }
 
     /// What the journal says runs, and nobody answers for any more: it starts again.
-    fn attempts_that_went_down(&self, alive: &[AttemptRef]) -> Vec<(AgentNumber, AttemptNumber)> {
-        let is_alive = |agent, attempt| alive.iter().any(|known| (known.agent, known.attempt) == (agent, attempt));
+    fn attempts_that_went_down(&self, alive: &Alive) -> Vec<(AgentNumber, AttemptNumber)> {
         let running = self.run.state().running.iter().map(|(agent, attempt)| (*agent, *attempt));
-        running.filter(|(agent, attempt)| !is_alive(*agent, *attempt)).collect()
+        running.filter(|(agent, attempt)| !alive.includes(*agent, *attempt)).collect()
     }
 
     /// Loads the script and replays it; what it does beyond the journal is decided on.

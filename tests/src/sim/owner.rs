@@ -9,7 +9,7 @@ use skein_backend::faulty::{Crash, Faults, Plan, faulty};
 use skein_common::ports::{Ports, Target};
 use skein_common::wire::{AttemptRef, encode};
 use skein_coordinator::DriverError;
-use skein_coordinator::driver::{Driver, DriverContext, HibernationRule, Journalled, Performer};
+use skein_coordinator::driver::{Alive, Driver, DriverContext, HibernationRule, Journalled, Performer};
 use skein_engine::{Command, Effect, RunState};
 use skein_script::HostLimits;
 use std::cell::RefCell;
@@ -127,7 +127,7 @@ impl Owner {
             hibernation: HibernationRule { after: Duration::MAX, hosts_max: usize::MAX },
         };
         let mut performer = SimPerformer { owner: self.clone(), ports };
-        let mut driver = match Driver::open(run.clone(), epoch, context, &alive, &mut performer).await {
+        let mut driver = match Driver::open(run.clone(), epoch, context, &Alive::These(alive), &mut performer).await {
             Ok(driver) => driver,
             Err(error) => return Life::Failed(error),
         };
@@ -264,7 +264,7 @@ impl SimPerformer {
         {
             let mut world = self.owner.world.borrow_mut();
             let now = world.now();
-            world.attempts.expect(attempt.clone(), String::from("default"), now);
+            world.attempts.expect(attempt.clone(), skein_common::ports::Target::Pool(String::from("default")), now);
         }
         let Ok(task) = encode(&attempt) else { return };
         if self.ports.tasks.dispatch(&Target::Pool(String::from("default")), task).await.is_ok() {

@@ -294,7 +294,7 @@ impl World {
         }
         let claim = Claim { attempt: attempt.clone(), worker: worker_id(worker) };
         let (token, now) = (AttemptToken(self.random.bits()), self.now());
-        let ClaimAnswer::Go { token, .. } = self.attempts.claim(&claim, token, now) else { return };
+        let Some(ClaimAnswer::Go { token, .. }) = self.attempts.claim(&claim, token, now) else { return };
         self.claimed_in = Some(self.life);
         if bad_luck == 1 || self.executions.values().any(|known| known.token == token) {
             return; // The answer was lost, or this worker carries it out already.
@@ -392,7 +392,7 @@ impl World {
             let own = self.executions.values().filter(|known| known.worker == worker && !known.silent);
             let attempts: Vec<RunningAttempt> =
                 own.map(|known| RunningAttempt { attempt: known.attempt.clone(), token: known.token }).collect();
-            let beat = Heartbeat { worker: worker_id(worker), attempts, info: None };
+            let beat = Heartbeat { worker: worker_id(worker), attempts, info: None, rounds: Vec::new() };
             let now = self.now();
             let HeartbeatAnswer { gone, interrupted, .. } = self.attempts.heartbeat(&beat, now);
             self.executions.retain(|_, known| known.worker != worker || known.silent || !gone.contains(&known.attempt));
@@ -424,7 +424,8 @@ impl World {
 
     /// A person ends an attempt; the message may be lost, and then the next heartbeat repeats it.
     pub fn interrupt(&mut self, attempt: AttemptRef) {
-        match self.attempts.interrupt(&attempt) {
+        let now = self.now();
+        match self.attempts.interrupt(&attempt, now) {
             Some(command) => self.inbox.push(Item { delivery: None, command }),
             None if self.is_rough && self.random.happens(200) => {}
             None => self.soon(50, Happening::Interrupt { attempt }),

@@ -1,0 +1,480 @@
+//! Attempts: which may run, who runs them, and who is lost. Pure: time and chance come in as arguments.
+//!
+//! | attempt | claim | heartbeat | result | deadline passes |
+//! |---|---|---|---|---|
+//! | unknown | gone | gone | dropped, counted | - |
+//! | inherited | no answer yet | claimed | delivered | dispatched again, see [`takeover`] |
+//! | dispatched | go, claimed | gone | dropped, counted | rejected; lost or dispatched again, see [`Attempts::verdicts`] |
+//! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
+//! | claimed, interrupted | gone | extended, and told to end | delivered, until its run forgets it | lost, unknown |
+//!
+//! A dispatched attempt that is interrupted is unknown from then on. An attempt of a run that is not known here, or not
+//! yet taken over, is answered with silence where several owners share the workers: its own owner answers.
+
+mod takeover;
+mod workers;
+
+pub use takeover::Inheritance;
+pub use workers::{News, Workers};
+
+use skein_common::agent::Cause;
+use skein_common::config::CoordinatorSettings;
+use skein_common::ports::Target;
+use skein_common::wire::{AttemptRef, AttemptReport, Claim, ClaimAnswer, Heartbeat, HeartbeatAnswer};
+use skein_common::{AttemptToken, Epoch, RunId, WorkerId};
+use skein_engine::Command;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use takeover::Takeover;
+
+/// A task that nobody claims is published again after the wait for a claim, then after twice as long, and so on: so
+/// many times doubled at most.
+const DOUBLED_MAX: u32 = 6;
+
+/// An attempt that is journalled and not over.
+#[derive(Debug)]
+struct Expected {
+    target: Target,
+    /// Counts the attempts of this process, so that first dispatched can be told from later.
+    order: u64,
+    since: Instant,
+    /// How often it was dispatched again.
+    again: u32,
+    standing: Standing,
+    /// A person ends it: its worker is told until it reports.
+    interrupted: bool,
+}
+
+/// What is known of an attempt that is not over.
+#[derive(Debug)]
+enum Standing {
+    /// An earlier owner dispatched it. A worker may have it.
+    Inherited,
+    /// Nobody has claimed it.
+    Dispatched,
+    Claimed(Claimed),
+}
+
+#[derive(Debug)]
+struct Claimed {
+    worker: WorkerId,
+    token: AttemptToken,
+    deadline: Instant,
+}
+
+impl Expected {
+    fn claimed(&self) -> Option<&Claimed> {
+        match &self.standing {
+            Standing::Claimed(claimed) => Some(claimed),
+            Standing::Inherited | Standing::Dispatched => None,
+        }
+    }
+
+    fn claimed_mut(&mut self) -> Option<&mut Claimed> {
+        match &mut self.standing {
+            Standing::Claimed(claimed) => Some(claimed),
+            Standing::Inherited | Standing::Dispatched => None,
+        }
+    }
+}
+
+/// What is known of the workers of a pool or host.
+#[derive(Debug, Clone, Copy)]
+struct Served {
+    /// The newest attempt that was claimed. Tasks are delivered in order, so an older one that nobody claimed for long
+    /// went down with a worker.
+    newest: u64,
+    /// When the last attempt was claimed or over. Where nothing runs and nobody claims for long, the task is with
+    /// nobody: its claim was lost, and the worker has dropped it.
+    active_at: Instant,
+}
+
+/// A run that is executed here.
+#[derive(Debug)]
+struct OwnedRun {
+    epoch: Epoch,
+    /// While it is being taken over: what its journal says runs is not known yet, or not who has it.
+    takeover: Takeover,
+}
+
+/// The attempts of all runs of one coordinator.
+#[derive(Debug)]
+pub struct Attempts {
+    settings: CoordinatorSettings,
+    /// Other coordinators use the same workers, and workers outlive coordinators.
+    shares_workers: bool,
+    runs: BTreeMap<RunId, OwnedRun>,
+    attempts: BTreeMap<AttemptRef, Expected>,
+    expected_total: u64,
+    /// A target that is not here was served by nobody so far.
+    served: BTreeMap<Target, Served>,
+    workers: Workers,
+    /// Answers that matched no attempt: late, doubled or false (invariant 3).
+    stale_answers: u64,
+}
+
+/// What follows from a heartbeat beside its answer.
+#[derive(Debug, Default, PartialEq)]
+pub struct Consequences {
+    /// For the runs. Who has told a run forgets the attempt.
+    pub verdicts: Vec<(AttemptRef, Command)>,
+    /// To be dispatched once more, under the same number.
+    pub again: Vec<AttemptRef>,
+}
+
+impl Attempts {
+    /// Where the workers live and die with this process.
+    #[must_use]
+    pub fn new(settings: CoordinatorSettings) -> Attempts {
+        Attempts {
+            settings,
+            shares_workers: false,
+            runs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            expected_total: 0,
+            served: BTreeMap::new(),
+            workers: Workers::default(),
+            stale_answers: 0,
+        }
+    }
+
+    /// Where coordinators share workers that are processes of their own.
+    #[must_use]
+    pub fn of_cluster(settings: CoordinatorSettings) -> Attempts {
+        Attempts { shares_workers: true, ..Attempts::new(settings) }
+    }
+
+    /// A run has an owner here; gives the attempts of it that somebody answers for.
+    pub fn register(&mut self, run: &RunId, epoch: Epoch) -> Vec<AttemptRef> {
+        // What nobody claimed is dispatched anew by the successor.
+        self.attempts.retain(|attempt, expected| attempt.run != *run || expected.claimed().is_some());
+        let takeover = if self.shares_workers { Takeover::Reading } else { Takeover::Over };
+        self.runs.insert(run.clone(), OwnedRun { epoch, takeover });
+        self.attempts.keys().filter(|attempt| attempt.run == *run).cloned().collect()
+    }
+
+    /// The run is not here any more.
+    pub fn forget_run(&mut self, run: &RunId) {
+        self.runs.remove(run);
+        self.attempts.retain(|attempt, _| attempt.run != *run);
+    }
+
+    /// Whether questions and results of this run are answered here.
+    #[must_use]
+    pub fn knows(&self, run: &RunId) -> bool {
+        !self.shares_workers || self.runs.contains_key(run)
+    }
+
+    /// Whether it is not known yet what of this run is executed.
+    #[must_use]
+    pub fn is_reading(&self, run: &RunId) -> bool {
+        self.runs.get(run).is_some_and(|run| matches!(run.takeover, Takeover::Reading))
+    }
+
+    /// The attempt is journalled: a worker may claim it from now on.
+    pub fn expect(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
+        self.expected_total += 1;
+        let before = self.attempts.get(&attempt);
+        let (again, interrupted) = before.map_or((0, false), |before| (before.again + 1, before.interrupted));
+        let (order, standing) = (self.expected_total, Standing::Dispatched);
+        self.attempts.insert(attempt, Expected { target, order, since: now, again, standing, interrupted });
+    }
+
+    /// A person ends the attempt. When no worker has it, what its run has to be told at once.
+    pub fn interrupt(&mut self, attempt: &AttemptRef, now: Instant) -> Option<Command> {
+        if self.is_reading(&attempt.run) && !self.attempts.contains_key(attempt) {
+            self.inherit_one(attempt.clone(), Target::Pool(String::new()), now);
+        }
+        match self.attempts.get_mut(attempt) {
+            Some(expected) if !matches!(expected.standing, Standing::Dispatched) => {
+                expected.interrupted = true;
+                None
+            }
+            _ => {
+                self.attempts.remove(attempt);
+                Some(lose(attempt, true))
+            }
+        }
+    }
+
+    /// The attempt needs no further answer to its worker.
+    pub fn forget(&mut self, attempt: &AttemptRef, now: Instant) {
+        let Some(Expected { target, standing: Standing::Claimed(_), .. }) = self.attempts.remove(attempt) else {
+            return;
+        };
+        if let Some(served) = self.served.get_mut(&target) {
+            served.active_at = now;
+        }
+    }
+
+    /// A worker asks whether an attempt may start; `token` is what it gets for its later messages. Without an answer
+    /// it asks again.
+    pub fn claim(&mut self, claim: &Claim, token: AttemptToken, now: Instant) -> Option<ClaimAnswer> {
+        let deadline = self.deadline(now);
+        let Some(run) = self.runs.get(&claim.attempt.run) else {
+            return (!self.shares_workers).then_some(ClaimAnswer::Gone);
+        };
+        let epoch = run.epoch;
+        let Some(expected) = self.attempts.get_mut(&claim.attempt) else {
+            return (!matches!(run.takeover, Takeover::Reading)).then_some(ClaimAnswer::Gone);
+        };
+        let token = match &expected.standing {
+            Standing::Inherited => return None,
+            Standing::Claimed(claimed) if claimed.worker == claim.worker && !expected.interrupted => claimed.token,
+            Standing::Claimed(_) => return Some(ClaimAnswer::Gone),
+            Standing::Dispatched => token,
+        };
+        expected.standing = Standing::Claimed(Claimed { worker: claim.worker.clone(), token, deadline });
+        let newest = self.served.get(&expected.target).map_or(0, |served| served.newest).max(expected.order);
+        self.served.insert(expected.target.clone(), Served { newest, active_at: now });
+        Some(ClaimAnswer::Go { token, epoch, deadline_ms: self.settings.attempt_deadline_ms })
+    }
+
+    /// A worker says what it runs.
+    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Instant) -> HeartbeatAnswer {
+        let deadline = self.deadline(now);
+        let mut answer = HeartbeatAnswer::default();
+        for running in &beat.attempts {
+            let attempt = running.attempt.clone();
+            if !self.knows(&attempt.run) || (self.is_reading(&attempt.run) && !self.attempts.contains_key(&attempt)) {
+                continue;
+            }
+            let Some(expected) = self.attempts.get_mut(&attempt) else {
+                answer.gone.push(attempt);
+                continue;
+            };
+            if matches!(expected.standing, Standing::Inherited) {
+                // The earlier owner let this worker start, or nobody did: an attempt has one token.
+                let (worker, token) = (beat.worker.clone(), running.token);
+                expected.standing = Standing::Claimed(Claimed { worker, token, deadline });
+                let served = Served { newest: 0, active_at: now };
+                self.served.entry(expected.target.clone()).or_insert(served).active_at = now;
+            }
+            let interrupted = expected.interrupted;
+            match expected.claimed_mut().filter(|claimed| claimed.token == running.token) {
+                Some(claimed) => {
+                    claimed.deadline = deadline;
+                    if interrupted {
+                        answer.interrupted.push(attempt.clone());
+                    }
+                    answer.extended.push(attempt);
+                }
+                None => answer.gone.push(attempt),
+            }
+        }
+        answer
+    }
+
+    /// Whether the report comes from the worker that was told to start this attempt.
+    pub fn accepts(&mut self, report: &AttemptReport) -> bool {
+        // It stays expected until its run has journalled it: should the run's actor die before, its successor is told
+        // of the attempt, and gets the result again.
+        let is_from_its_worker = match self.attempts.get(&report.attempt).map(|expected| &expected.standing) {
+            Some(Standing::Claimed(claimed)) => claimed.token == report.token,
+            // The first to say so has it; the earlier owner gave one token for it.
+            Some(Standing::Inherited) => true,
+            Some(Standing::Dispatched) | None => false,
+        };
+        if is_from_its_worker {
+            self.settle_inherited(report);
+            return true;
+        }
+        self.stale_answers += 1;
+        let (run_id, agent, stale_answers) = (&report.attempt.run, report.attempt.agent, self.stale_answers);
+        tracing::debug!(%run_id, agent, stale_answers, "stale result dropped");
+        false
+    }
+
+    /// Answers that matched no attempt, so far.
+    #[must_use]
+    pub fn stale_answers(&self) -> u64 {
+        self.stale_answers
+    }
+
+    /// What runs have to be told of attempts that nobody answers for: their worker fell silent, or no worker ever took
+    /// them. Who has told a run forgets the attempt.
+    #[must_use]
+    pub fn verdicts(&self, now: Instant) -> Vec<(AttemptRef, Command)> {
+        let claimed = self.attempts.values().filter(|known| known.claimed().is_some());
+        let busy: BTreeSet<&Target> = claimed.map(|known| &known.target).collect();
+        let verdict = |attempt: &AttemptRef, expected: &Expected| {
+            let is_busy = busy.contains(&expected.target);
+            Some((attempt.clone(), self.verdict(attempt, expected, is_busy, now)?))
+        };
+        self.attempts.iter().filter_map(|(attempt, expected)| verdict(attempt, expected)).collect()
+    }
+
+    fn verdict(&self, attempt: &AttemptRef, expected: &Expected, is_busy: bool, now: Instant) -> Option<Command> {
+        match &expected.standing {
+            Standing::Claimed(claimed) => return (claimed.deadline <= now).then(|| lose(attempt, false)),
+            Standing::Inherited => {
+                let is_with_nobody = expected.interrupted && self.is_taken_over(&attempt.run);
+                return is_with_nobody.then(|| lose(attempt, true));
+            }
+            Standing::Dispatched => {}
+        }
+        if now.duration_since(expected.since) < self.claim_wait() {
+            return None;
+        }
+        match self.served.get(&expected.target) {
+            _ if self.workers.serve(&expected.target) && self.shares_workers => None,
+            None => Some(no_worker(attempt, &expected.target)),
+            // Workers may be busy with runs of others: it is dispatched again, see `overdue`.
+            Some(_) if self.shares_workers => None,
+            Some(served) => {
+                let is_quiet = !is_busy && now.duration_since(served.active_at) >= self.claim_wait();
+                (served.newest > expected.order || is_quiet).then(|| lose(attempt, true))
+            }
+        }
+    }
+
+    /// Attempts whose task may be with nobody, where the queue is shared and nobody can tell: a second copy is refused
+    /// when it is claimed. The waits double, so that a long queue is not filled with copies.
+    #[must_use]
+    pub fn overdue(&self, now: Instant) -> Vec<AttemptRef> {
+        let is_overdue = |attempt: &AttemptRef, expected: &Expected| match expected.standing {
+            Standing::Dispatched => {
+                let wait = self.claim_wait() * 2u32.pow(expected.again.min(DOUBLED_MAX));
+                now.duration_since(expected.since) >= wait
+            }
+            // Its run was too busy to be told when the hearing was over.
+            Standing::Inherited => !expected.interrupted && self.is_taken_over(&attempt.run),
+            Standing::Claimed(_) => false,
+        };
+        let overdue = self.attempts.iter().filter(|(attempt, known)| self.shares_workers && is_overdue(attempt, known));
+        overdue.map(|(attempt, _)| attempt.clone()).collect()
+    }
+
+    fn is_taken_over(&self, run: &RunId) -> bool {
+        self.runs.get(run).is_some_and(|run| matches!(run.takeover, Takeover::Over))
+    }
+
+    fn claim_wait(&self) -> Duration {
+        Duration::from_millis(self.settings.claim_wait_ms)
+    }
+
+    fn deadline(&self, now: Instant) -> Instant {
+        now + Duration::from_millis(self.settings.attempt_deadline_ms)
+    }
+}
+
+fn lose(attempt: &AttemptRef, ours: bool) -> Command {
+    Command::Lose { agent: attempt.agent, attempt: attempt.attempt, ours }
+}
+
+fn no_worker(attempt: &AttemptRef, target: &Target) -> Command {
+    let message = match target {
+        Target::Pool(pool) => format!("no worker serves pool {pool}"),
+        Target::Host(host) => format!("no worker serves host {host}"),
+    };
+    let AttemptRef { agent, attempt, .. } = *attempt;
+    Command::Reject { agent, attempt, cause: Cause::Failed, detail: String::from("no_worker"), message }
+}
+
+#[cfg(test)]
+mod takeover_tests;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(agent: u32) -> AttemptRef {
+        AttemptRef { run: RunId::from_uuid(uuid::Uuid::nil()), agent, attempt: 1 }
+    }
+
+    fn pool() -> Target {
+        Target::Pool(String::from("default"))
+    }
+
+    fn claim(attempts: &mut Attempts, agent: u32, now: Instant) -> ClaimAnswer {
+        let claim = Claim { attempt: attempt(agent), worker: WorkerId(String::from("worker")) };
+        attempts.claim(&claim, AttemptToken(u64::from(agent)), now).expect("an answer")
+    }
+
+    fn two_expected(now: Instant) -> Attempts {
+        let mut attempts = Attempts::new(CoordinatorSettings::default());
+        attempts.register(&attempt(1).run, 1);
+        for agent in [1, 2] {
+            attempts.expect(attempt(agent), pool(), now);
+        }
+        attempts
+    }
+
+    #[test]
+    fn the_newest_attempt_whose_claim_was_lost_does_not_wait_for_ever() {
+        let begun = Instant::now();
+        let wait = Duration::from_millis(CoordinatorSettings::default().claim_wait_ms);
+        let mut attempts = two_expected(begun);
+        assert!(matches!(claim(&mut attempts, 1, begun), ClaimAnswer::Go { .. }));
+        let over = begun + wait * 3;
+        attempts.forget(&attempt(1), over);
+        assert_eq!(attempts.verdicts(over), [], "a worker has a slot for it from now on");
+        let lost = Command::Lose { agent: 2, attempt: 1, ours: true };
+        assert_eq!(attempts.verdicts(over + wait), [(attempt(2), lost)]);
+    }
+
+    #[test]
+    fn an_attempt_that_waits_for_a_slot_is_not_lost() {
+        let begun = Instant::now();
+        let mut attempts = two_expected(begun);
+        claim(&mut attempts, 1, begun);
+        let mut now = begun;
+        for _ in 0..100 {
+            now += Duration::from_secs(5);
+            let running = vec![skein_common::wire::RunningAttempt { attempt: attempt(1), token: AttemptToken(1) }];
+            attempts.heartbeat(
+                &Heartbeat {
+                    worker: WorkerId(String::from("worker")),
+                    attempts: running,
+                    info: None,
+                    rounds: Vec::new(),
+                },
+                now,
+            );
+            assert_eq!(attempts.verdicts(now), []);
+        }
+    }
+
+    fn beat(attempts: &mut Attempts, agent: u32, now: Instant) -> HeartbeatAnswer {
+        let token = AttemptToken(u64::from(agent));
+        let running = vec![skein_common::wire::RunningAttempt { attempt: attempt(agent), token }];
+        attempts.heartbeat(
+            &Heartbeat { worker: WorkerId(String::from("worker")), attempts: running, info: None, rounds: Vec::new() },
+            now,
+        )
+    }
+
+    #[test]
+    fn a_worker_hears_of_an_interruption_with_every_heartbeat_until_it_reports() {
+        let now = Instant::now();
+        let mut attempts = two_expected(now);
+        claim(&mut attempts, 1, now);
+        assert_eq!(attempts.interrupt(&attempt(1), now), None);
+        for _ in 0..2 {
+            let answer = beat(&mut attempts, 1, now);
+            assert_eq!((answer.extended, answer.interrupted), (vec![attempt(1)], vec![attempt(1)]));
+        }
+        attempts.forget(&attempt(1), now);
+        assert_eq!(beat(&mut attempts, 1, now).gone, [attempt(1)]);
+    }
+
+    #[test]
+    fn an_interrupted_attempt_that_no_worker_has_is_over_at_once_and_cannot_be_claimed() {
+        let now = Instant::now();
+        let mut attempts = two_expected(now);
+        let over = Command::Lose { agent: 1, attempt: 1, ours: true };
+        assert_eq!(attempts.interrupt(&attempt(1), now), Some(over));
+        assert!(matches!(claim(&mut attempts, 1, now), ClaimAnswer::Gone));
+    }
+
+    #[test]
+    fn an_interrupted_attempt_whose_worker_falls_silent_is_lost() {
+        let now = Instant::now();
+        let mut attempts = two_expected(now);
+        claim(&mut attempts, 1, now);
+        attempts.interrupt(&attempt(1), now);
+        let silent = now + Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
+        let lost = Command::Lose { agent: 1, attempt: 1, ours: false };
+        assert_eq!(attempts.verdicts(silent).first(), Some(&(attempt(1), lost)));
+    }
+}

@@ -1,0 +1,206 @@
+//! What a takeover does about attempts of an earlier owner, on hand-made clocks.
+
+use super::*;
+use skein_common::wire::{AttemptEnd, RunningAttempt, WorkerInfo};
+
+const ROUND: u64 = 7;
+const MARKER: u64 = 70;
+
+fn attempt(agent: u32) -> AttemptRef {
+    AttemptRef { run: RunId::from_uuid(uuid::Uuid::nil()), agent, attempt: 1 }
+}
+
+fn pool() -> Target {
+    Target::Pool(String::from("default"))
+}
+
+fn info(node: &str, life: u32) -> WorkerInfo {
+    WorkerInfo {
+        id: WorkerId(format!("{node}.{life}")),
+        node: node.to_owned(),
+        pools: vec![String::from("default")],
+        hosts: vec![String::from("nginx-01")],
+        slots: 4,
+        labels: BTreeMap::new(),
+        draining: false,
+        version: String::new(),
+    }
+}
+
+fn beat(worker: &WorkerInfo, running: &[u32], rounds: &[u64]) -> Heartbeat {
+    let token = |agent: u32| AttemptToken(u64::from(agent));
+    let attempts = running.iter().map(|agent| RunningAttempt { attempt: attempt(*agent), token: token(*agent) });
+    Heartbeat {
+        worker: worker.id.clone(),
+        attempts: attempts.collect(),
+        info: Some(worker.clone()),
+        rounds: rounds.to_vec(),
+    }
+}
+
+fn report(agent: u32, token: u64) -> AttemptReport {
+    AttemptReport {
+        attempt: attempt(agent),
+        token: AttemptToken(token),
+        worker: info("one", 1).id,
+        end: AttemptEnd::Cancelled,
+        usage: skein_common::agent::Usage::default(),
+        notes: Vec::new(),
+        elapsed_ms: 0,
+    }
+}
+
+fn claim_of(attempts: &mut Attempts, agent: u32, worker: &WorkerInfo, now: Instant) -> Option<ClaimAnswer> {
+    attempts.claim(&Claim { attempt: attempt(agent), worker: worker.id.clone() }, AttemptToken(99), now)
+}
+
+/// A run with three running attempts whose journal has been read.
+fn taken_over(workers: &[WorkerInfo], now: Instant) -> Attempts {
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 5);
+    let running = [1, 2, 3].into_iter().map(|agent| (attempt(agent), pool()));
+    let inheritance = Inheritance { run: attempt(1).run, attempts: running.collect() };
+    attempts.know(&inheritance, now);
+    assert!(attempts.markers(|| MARKER).is_empty(), "nobody knows yet who may have them");
+    attempts.inherit(&[attempt(1).run], workers, ROUND, now);
+    attempts
+}
+
+/// The marker is sent, when it is time for it, and comes back.
+fn drain(attempts: &mut Attempts) -> Consequences {
+    let run = attempt(1).run;
+    match attempts.markers(|| MARKER).as_slice() {
+        [] => Consequences::default(),
+        sent => {
+            assert_eq!(sent, [(run.clone(), MARKER)]);
+            assert_eq!(attempts.drained(&run, MARKER + 1), Consequences::default(), "of an earlier owner");
+            attempts.drained(&run, MARKER)
+        }
+    }
+}
+
+#[test]
+fn before_the_journal_is_read_nobody_gets_an_answer() {
+    let (now, worker) = (Instant::now(), info("one", 1));
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    assert_eq!(claim_of(&mut attempts, 1, &worker, now), None, "its owner may be another one");
+    attempts.register(&attempt(1).run, 5);
+    assert_eq!(claim_of(&mut attempts, 1, &worker, now), None);
+    let (answer, ..) = attempts.hear(&beat(&worker, &[1], &[]), now);
+    assert_eq!(answer, HeartbeatAnswer::default());
+    assert!(!attempts.accepts(&report(1, 1)) && attempts.is_reading(&attempt(1).run), "it comes again");
+}
+
+#[test]
+fn r04_a_heartbeat_restores_a_claim_with_its_token() {
+    let (now, worker) = (Instant::now(), info("one", 1));
+    let mut attempts = taken_over(&[worker.clone(), info("two", 1)], now);
+    let (answer, ..) = attempts.hear(&beat(&worker, &[1], &[ROUND]), now);
+    assert_eq!((answer.extended, drain(&mut attempts)), (vec![attempt(1)], Consequences::default()));
+    assert!(attempts.accepts(&report(1, 1)) && !attempts.accepts(&report(1, 8)), "one token has it");
+    assert_eq!(claim_of(&mut attempts, 1, &info("two", 1), now), Some(ClaimAnswer::Gone));
+}
+
+#[test]
+fn r04_what_nobody_named_is_dispatched_again_when_all_have_reported() {
+    let now = Instant::now();
+    let workers = [info("one", 1), info("two", 1)];
+    let mut attempts = taken_over(&workers, now);
+    attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
+    assert_eq!(claim_of(&mut attempts, 2, &workers[0], now), None, "the other one may have it");
+    attempts.hear(&beat(&workers[1], &[], &[ROUND - 1]), now);
+    assert_eq!(drain(&mut attempts).again, [], "a heartbeat that was sent before it was asked for says nothing");
+    attempts.hear(&beat(&workers[1], &[], &[ROUND]), now);
+    assert!(attempts.markers(|| MARKER) == [(attempt(1).run, MARKER)] && attempts.overdue(now).is_empty());
+    assert!(attempts.accepts(&report(3, 3)), "its worker had reported it before it said that nothing runs");
+    assert_eq!(drain(&mut attempts).again, [attempt(2)]);
+    assert_eq!(attempts.overdue(now), [attempt(2)], "until its run has done so");
+    attempts.expect(attempt(2), pool(), now);
+    assert!(matches!(claim_of(&mut attempts, 2, &workers[0], now), Some(ClaimAnswer::Go { epoch: 5, .. })));
+    assert_eq!(claim_of(&mut attempts, 2, &workers[1], now), Some(ClaimAnswer::Gone), "the older copy of the task");
+}
+
+#[test]
+fn with_no_worker_known_nothing_is_waited_for() {
+    let mut attempts = taken_over(&[], Instant::now());
+    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);
+}
+
+#[test]
+fn a_result_of_an_inherited_attempt_is_accepted_once_from_one_worker() {
+    let mut attempts = taken_over(&[info("one", 1)], Instant::now());
+    assert!(attempts.accepts(&report(2, 42)));
+    assert!(!attempts.accepts(&report(2, 43)));
+    assert_eq!(attempts.stale_answers(), 1);
+}
+
+#[test]
+fn r04_a_worker_that_stays_silent_is_waited_for_until_its_deadline() {
+    let begun = Instant::now();
+    let mut attempts = taken_over(&[info("one", 1)], begun);
+    let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
+    let (silent, consequences) = attempts.end_silence(begun + deadline / 2);
+    assert_eq!((silent, consequences), (Vec::new(), Consequences::default()));
+    let (silent, consequences) = attempts.end_silence(begun + deadline);
+    assert_eq!((silent, consequences), (vec![info("one", 1)], Consequences::default()));
+    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);
+}
+
+#[test]
+fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
+    let now = Instant::now();
+    let mut attempts = taken_over(&[info("one", 1)], now);
+    attempts.hear(&beat(&info("one", 1), &[1], &[ROUND]), now);
+    attempts.expect(attempt(2), pool(), now);
+    attempts.expect(attempt(3), Target::Pool(String::from("other")), now);
+    let (_, consequences, news) = attempts.hear(&beat(&info("one", 2), &[], &[]), now);
+    assert_eq!(news, News::Reborn(info("one", 1).id));
+    assert_eq!(consequences.verdicts, [(attempt(1), lose(&attempt(1), false))]);
+    assert_eq!(consequences.again, [attempt(2)], "it may have been in its hands; the other is of another pool");
+}
+
+#[test]
+fn an_interrupted_attempt_of_an_earlier_owner_ends_with_its_worker_or_with_the_hearing() {
+    let now = Instant::now();
+    let workers = [info("one", 1)];
+    let mut attempts = taken_over(&workers, now);
+    assert_eq!(attempts.interrupt(&attempt(1), now), None, "a worker may have it");
+    assert_eq!(attempts.interrupt(&attempt(2), now), None);
+    let (answer, ..) = attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
+    assert_eq!(answer.interrupted, [attempt(1)]);
+    let consequences = drain(&mut attempts);
+    assert_eq!(consequences.again, [attempt(3)]);
+    let over = (attempt(2), lose(&attempt(2), true));
+    assert_eq!((consequences.verdicts, attempts.verdicts(now)), (vec![over.clone()], vec![over]), "nobody had it");
+    assert_eq!(attempts.overdue(now), [attempt(3)]);
+}
+
+#[test]
+fn tasks_that_nobody_claims_are_dispatched_again_ever_more_rarely() {
+    let begun = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 1);
+    attempts.hear(&beat(&info("one", 1), &[], &[]), begun);
+    attempts.expect(attempt(1), pool(), begun);
+    let wait = Duration::from_millis(CoordinatorSettings::default().claim_wait_ms);
+    assert_eq!((attempts.overdue(begun + wait / 2), attempts.overdue(begun + wait)), (vec![], vec![attempt(1)]));
+    attempts.expect(attempt(1), pool(), begun + wait);
+    assert_eq!(attempts.overdue(begun + wait * 2), []);
+    assert_eq!(attempts.overdue(begun + wait * 3), [attempt(1)]);
+    assert_eq!(attempts.verdicts(begun + wait * 3), [], "a worker serves the pool");
+}
+
+#[test]
+fn a_pool_or_host_that_nobody_serves_is_named() {
+    let begun = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 1);
+    attempts.hear(&beat(&info("one", 1), &[], &[]), begun);
+    attempts.expect(attempt(1), Target::Pool(String::from("gpu")), begun);
+    attempts.expect(attempt(2), Target::Host(String::from("nginx-02")), begun);
+    let wait = Duration::from_millis(CoordinatorSettings::default().claim_wait_ms);
+    let messages: Vec<String> =
+        attempts.verdicts(begun + wait).into_iter().map(|(_, told)| format!("{told:?}")).collect();
+    assert!(messages[0].contains("no worker serves pool gpu"), "{messages:?}");
+    assert!(messages[1].contains("no worker serves host nginx-02"), "{messages:?}");
+}

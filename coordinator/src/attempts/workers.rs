@@ -1,0 +1,79 @@
+//! Workers: who has been heard of, as what, and when.
+
+use skein_common::WorkerId;
+use skein_common::ports::Target;
+use skein_common::wire::WorkerInfo;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The workers of a cluster, by node.
+#[derive(Debug, Default)]
+pub struct Workers {
+    known: BTreeMap<String, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    info: WorkerInfo,
+    /// Of the last heartbeat, or of when it was first read of.
+    at: Instant,
+}
+
+/// What is new about a worker that was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    Nothing,
+    /// It was not known, or not so: the table of workers has to have it.
+    Changed,
+    /// It was started again: this earlier life of it has ended, with every attempt.
+    Reborn(WorkerId),
+}
+
+impl Workers {
+    /// A heartbeat came.
+    pub fn hear(&mut self, info: &WorkerInfo, now: Instant) -> News {
+        match self.known.get_mut(&info.node) {
+            Some(known) if known.info == *info => {
+                known.at = now;
+                News::Nothing
+            }
+            known => {
+                let earlier = known.map(|known| known.info.id.clone()).filter(|earlier| *earlier != info.id);
+                self.known.insert(info.node.clone(), Known { info: info.clone(), at: now });
+                earlier.map_or(News::Changed, News::Reborn)
+            }
+        }
+    }
+
+    /// The table of workers has it; it has a deadline to be heard in.
+    pub fn learn(&mut self, info: &WorkerInfo, now: Instant) {
+        self.known.entry(info.node.clone()).or_insert_with(|| Known { info: info.clone(), at: now });
+    }
+
+    /// Takes out those that were not heard of for so long.
+    pub fn take_silent(&mut self, now: Instant, deadline: Duration) -> Vec<WorkerInfo> {
+        let is_silent = |known: &mut Known| now.duration_since(known.at) >= deadline;
+        self.known.extract_if(.., |_, known| is_silent(known)).map(|(_, known)| known.info).collect()
+    }
+
+    /// Whether one of them takes tasks of this target.
+    #[must_use]
+    pub fn serve(&self, target: &Target) -> bool {
+        self.known.values().any(|known| serves(&known.info, target))
+    }
+
+    /// The node of this life of a worker.
+    #[must_use]
+    pub fn node_of(&self, worker: &WorkerId) -> Option<&str> {
+        self.known.iter().find(|(_, known)| known.info.id == *worker).map(|(node, _)| node.as_str())
+    }
+}
+
+/// Whether this worker takes tasks of the target.
+#[must_use]
+pub fn serves(info: &WorkerInfo, target: &Target) -> bool {
+    match target {
+        Target::Pool(pool) => info.pools.contains(pool),
+        Target::Host(host) => info.hosts.contains(host),
+    }
+}
