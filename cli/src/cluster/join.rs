@@ -66,8 +66,7 @@ pub async fn join(
 ) -> anyhow::Result<Joined> {
     let mut wait = RETRY_FIRST;
     loop {
-        let config =
-            NatsConfig {
+        let config = NatsConfig {
             settings: settings.nats.clone(),
             node: node.clone(),
             bootstrap: role == Role::Coordinator,
@@ -95,13 +94,21 @@ pub async fn join(
 /// # Errors
 /// Nobody answers, or what is there is not what this process needs.
 pub async fn join_at_once(settings: &Settings, bootstrap: bool, role: &str) -> Result<NatsBackend, NatsError> {
-    NatsBackend::connect(NatsConfig { settings: settings.nats.clone(), node: None, bootstrap, role: Some(role.to_owned()) }).await
+    NatsBackend::connect(NatsConfig {
+        settings: settings.nats.clone(),
+        node: None,
+        bootstrap,
+        role: Some(role.to_owned()),
+    })
+    .await
 }
 
-/// Says what a development server lacks, and what an acknowledged write survives.
-pub fn tell(backend: &NatsBackend) {
+/// Says what a development server lacks, and to who writes journals what an acknowledged write survives.
+pub fn tell(backend: &NatsBackend, role: Role) {
     backend.notes().iter().for_each(|note| output::note(&format!("warning: {note}")));
-    output::note(&format!("durability: {}", backend.ports().journal.durability()));
+    if role == Role::Coordinator {
+        output::note(&format!("durability: {}", backend.ports().journal.durability()));
+    }
 }
 
 /// How an error of [`join_at_once`] ends a command.

@@ -46,7 +46,8 @@ impl Bus {
 
     /// The connection for what is large.
     pub async fn bulk(&self) -> Result<&Connection, RequestError> {
-        let opening = self.bulk.get_or_try_init(|| Connection::open_with_inbox(&self.settings, self.inbox.as_deref())).await;
+        let opening =
+            self.bulk.get_or_try_init(|| Connection::open_with_inbox(&self.settings, self.inbox.as_deref())).await;
         opening.map_err(|error| RequestError::Other { subject: self.names.blobs_subjects(), source: error.into() })
     }
 }
