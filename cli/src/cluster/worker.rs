@@ -37,7 +37,7 @@ pub async fn work(global: &Global, args: WorkerArgs) -> anyhow::Result<Code> {
         Joined::Backend(backend) => backend,
         Joined::Left(code) => return Ok(code),
     };
-    tell(&backend);
+    tell(&backend, Role::Worker);
     let worker = plan.start(&node, &backend).await?;
     output::note(&format!("worker {} takes {}; a signal drains it", node.id(), plan.summary()));
     tokio::select! {
