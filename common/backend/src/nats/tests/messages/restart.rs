@@ -1,6 +1,6 @@
 //! A server that is killed and comes back while everything waits for it.
 
-use super::cluster::{again_after, numbered};
+use super::cluster::{again_after, numbered, stream_holds};
 use crate::conformance::{Checked, eventually, new_run, within_deadline};
 use crate::nats::NatsBackend;
 use crate::nats::server::{TestCluster, TestServer, Version};
@@ -126,6 +126,23 @@ async fn r04_tasks_and_results_arrive_though_each_of_three_servers_is_killed_in_
             servers.servers[killed].restart().await?;
         }
         assert_eq!((pulling.await??, consuming.await??), (all(60), all(60)));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_sent_while_there_is_no_server_is_stored_once() -> Checked {
+    within_deadline(async {
+        let mut server = TestServer::start().await?;
+        let (process, run) = (NatsWorld::with(new_cluster(server.url())).backend().await?, new_run());
+        server.kill();
+        eventually(async || (!process.is_connected()).then_some(())).await;
+        let (sent, restarted) = tokio::join!(send(&process, &run, 0..3), server.restart());
+        restarted?;
+        sent?;
+        stream_holds(&process, &process.bus.names.tasks_stream(), 3).await;
+        stream_holds(&process, &process.bus.names.results_stream(), 3).await;
         Ok(())
     })
     .await
