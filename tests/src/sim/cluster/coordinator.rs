@@ -1,0 +1,281 @@
+//! The coordinators of a simulated cluster: what each does about workers, as the Fleet actor does it.
+
+use super::mutants::ClusterMutant;
+use super::queues::Delivery;
+use super::world::{Asked, Happening, WORKERS, World};
+use skein_common::config::CoordinatorSettings;
+use skein_common::ports::Target;
+use skein_common::wire::{AttemptRef, AttemptReport, Claim, Heartbeat, decode};
+use skein_common::{AttemptToken, RunId};
+use skein_coordinator::attempts::{Attempts, Consequences, Inheritance, News};
+use skein_engine::Command;
+
+/// Results taken from the port at once.
+const RESULTS_AT_ONCE: usize = 4;
+/// Until the table of workers is read or written.
+const TABLE_MS: u64 = 60;
+/// A message on its way.
+const MESSAGE_MS: u64 = 20;
+
+pub(super) fn pool() -> Target {
+    Target::Pool(String::from("default"))
+}
+
+/// What waits for a driver.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub delivery: Option<Delivery>,
+    pub command: Command,
+}
+
+/// A driver of the run in this process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incarnation {
+    pub number: u64,
+    /// Its consumer of results.
+    pub consumer: u64,
+    pub halted: bool,
+}
+
+/// The process of a coordinator.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    pub up: bool,
+    pub attempts: Attempts,
+    pub live: Option<Incarnation>,
+    pub inbox: Vec<Item>,
+    pub again: Vec<AttemptRef>,
+    inherited: Vec<Inheritance>,
+    reads_table: bool,
+}
+
+impl Coordinator {
+    /// A new process.
+    pub fn new(up: bool) -> Coordinator {
+        Coordinator {
+            up,
+            attempts: Attempts::of_cluster(CoordinatorSettings::default()),
+            live: None,
+            inbox: Vec::new(),
+            again: Vec::new(),
+            inherited: Vec::new(),
+            reads_table: false,
+        }
+    }
+
+    pub fn push(&mut self, command: Command) {
+        self.inbox.push(Item { delivery: None, command });
+    }
+}
+
+impl World {
+    /// A driver begins here, under a new epoch.
+    pub fn begin_incarnation(&mut self, place: usize) -> Incarnation {
+        self.epoch += 1;
+        self.owner = place;
+        self.watch.catch_up(&self.memory, &self.run);
+        let incarnation = Incarnation { number: self.epoch, consumer: self.results.attach(), halted: false };
+        let coordinator = &mut self.coordinators[place];
+        coordinator.inbox.clear();
+        coordinator.again.clear();
+        coordinator.live = Some(incarnation);
+        coordinator.attempts.register(&self.run, self.epoch);
+        self.soon(MESSAGE_MS, Happening::Consume { place });
+        incarnation
+    }
+
+    /// The driver here is no more; its process goes on.
+    pub fn end_incarnation(&mut self, place: usize) {
+        let coordinator = &mut self.coordinators[place];
+        coordinator.live = None;
+        coordinator.attempts.forget_run(&self.run);
+        coordinator.inherited.clear();
+    }
+
+    pub fn timer_due(&mut self, place: usize, incarnation: u64, command: Command) {
+        if self.coordinators[place].live.is_some_and(|live| live.number == incarnation) {
+            self.coordinators[place].push(command);
+        }
+    }
+
+    pub fn claim_arrived(&mut self, place: usize, asked: Asked, attempt: AttemptRef) {
+        if self.coordinators[place].live.is_none() {
+            return;
+        }
+        let claim = Claim { attempt: attempt.clone(), worker: asked.by.id() };
+        let (token, now) = (AttemptToken(self.random.bits()), self.now());
+        let attempts = &mut self.coordinators[place].attempts;
+        let answer = match self.mutant {
+            Some(mutant) => mutant.claim(attempts, &claim, token, now),
+            None => attempts.claim(&claim, token, now),
+        };
+        if answer.is_none() {
+            self.meet("claims without an answer");
+        }
+        if self.reaches(asked.by.node) {
+            self.soon(MESSAGE_MS, Happening::ClaimAnswered { asked, attempt, answer });
+        }
+    }
+
+    pub fn heartbeat_arrived(&mut self, place: usize, asked: Asked, mut beat: Heartbeat) {
+        if !self.coordinators[place].up {
+            return;
+        }
+        let now = self.now();
+        let attempts = &mut self.coordinators[place].attempts;
+        if self.mutant == Some(ClusterMutant::HastyRound) {
+            beat.rounds.extend(attempts.rounds());
+        }
+        let (answer, mut consequences, news) = attempts.hear(&beat, now);
+        if matches!(news, News::Reborn(_)) {
+            self.meet("workers that came back new");
+            if self.mutant == Some(ClusterMutant::ImmortalWorker) {
+                consequences.verdicts.clear();
+            }
+        }
+        self.follow(place, consequences);
+        if let (Some(info), true) = (beat.info, news != News::Nothing) {
+            self.soon(TABLE_MS, Happening::TablePut { info });
+        }
+        if self.reaches(asked.by.node) {
+            self.soon(MESSAGE_MS, Happening::HeartbeatAnswered { asked, answer });
+        }
+    }
+
+    pub fn look(&mut self, place: usize) {
+        if !self.coordinators[place].up {
+            return;
+        }
+        let now = self.now();
+        let (silent, consequences) = self.coordinators[place].attempts.end_silence(now);
+        for info in silent {
+            self.meet("silent workers");
+            self.soon(TABLE_MS, Happening::TableStrike { info });
+        }
+        self.follow(place, consequences);
+        let attempts = &self.coordinators[place].attempts;
+        let (verdicts, again) = (attempts.verdicts(now), attempts.overdue(now));
+        self.follow(place, Consequences { verdicts, again });
+        self.ask_for_reports(place);
+    }
+
+    fn follow(&mut self, place: usize, consequences: Consequences) {
+        let now = self.now();
+        let again = consequences.again.len();
+        let coordinator = &mut self.coordinators[place];
+        if coordinator.live.is_none() {
+            return;
+        }
+        for (attempt, command) in consequences.verdicts {
+            coordinator.push(command);
+            coordinator.attempts.forget(&attempt, now);
+        }
+        coordinator.again.extend(consequences.again);
+        for _ in 0..again {
+            self.meet("tasks dispatched again");
+        }
+    }
+
+    fn ask_for_reports(&mut self, place: usize) {
+        for round in self.coordinators[place].attempts.rounds() {
+            for node in 0..WORKERS {
+                if self.reaches(node) {
+                    self.soon(MESSAGE_MS, Happening::Report { node, round });
+                }
+            }
+        }
+    }
+
+    /// The journal is read; who may have its attempts is in the table of workers.
+    pub fn hand_over(&mut self, place: usize, inheritance: Inheritance) {
+        for _ in &inheritance.attempts {
+            self.meet("attempts inherited");
+        }
+        self.coordinators[place].inherited.push(inheritance);
+        self.read_table(place);
+    }
+
+    fn read_table(&mut self, place: usize) {
+        let coordinator = &mut self.coordinators[place];
+        if !coordinator.reads_table && !coordinator.inherited.is_empty() {
+            coordinator.reads_table = true;
+            self.soon(TABLE_MS, Happening::TableRead { place });
+        }
+    }
+
+    pub fn table_was_read(&mut self, place: usize) {
+        if !self.coordinators[place].reads_table {
+            return;
+        }
+        let (round, now) = (self.random.bits(), self.now());
+        let workers: Vec<_> = self.table.values().cloned().collect();
+        let coordinator = &mut self.coordinators[place];
+        coordinator.reads_table = false;
+        let inherited = std::mem::take(&mut coordinator.inherited);
+        let consequences = coordinator.attempts.inherit(inherited, &workers, round, now);
+        self.follow(place, consequences);
+        self.ask_for_reports(place);
+        self.read_table(place);
+    }
+
+    /// Results that wait are on their way to their owner.
+    pub fn ring_for_results(&mut self) {
+        for place in 0..self.coordinators.len() {
+            self.soon(MESSAGE_MS, Happening::Consume { place });
+        }
+    }
+
+    pub fn consume(&mut self, place: usize) {
+        let Some(live) = self.coordinators[place].live else { return };
+        let results = self.results.consume(live.consumer, RESULTS_AT_ONCE);
+        if !results.is_empty() {
+            self.soon(MESSAGE_MS, Happening::Consume { place });
+        }
+        for (delivery, bytes) in results {
+            let Ok(report) = decode::<AttemptReport>(&bytes) else { continue };
+            let coordinator = &mut self.coordinators[place];
+            if coordinator.attempts.accepts(&report) {
+                let AttemptRef { agent, attempt, .. } = report.attempt;
+                let (end, usage, notes) = (report.end, report.usage, report.notes);
+                let command = Command::Report { agent, attempt, end, usage, notes };
+                coordinator.inbox.push(Item { delivery: Some(delivery), command });
+            } else if coordinator.attempts.is_reading(&self.run) {
+                self.meet("results before the journal was read");
+            } else {
+                self.meet("stale results");
+                self.results.finish(delivery);
+            }
+        }
+    }
+
+    /// An owner ends an attempt.
+    pub fn cancel(&mut self, place: usize, epoch: u64, attempt: AttemptRef) {
+        let now = self.now();
+        self.audit.cancel(&attempt, true);
+        self.coordinators[place].attempts.forget(&attempt, now);
+        self.broadcast_cancel(epoch, &attempt);
+    }
+
+    /// A person ends an attempt.
+    pub fn interrupt(&mut self, place: usize, epoch: u64, attempt: AttemptRef) {
+        let now = self.now();
+        self.audit.cancel(&attempt, false);
+        match self.coordinators[place].attempts.interrupt(&attempt, now) {
+            Some(command) => self.coordinators[place].push(command),
+            None => self.broadcast_cancel(epoch, &attempt),
+        }
+    }
+
+    fn broadcast_cancel(&mut self, epoch: u64, attempt: &AttemptRef) {
+        for node in 0..WORKERS {
+            if self.reaches(node) && !self.goes_wrong(100) {
+                self.soon(MESSAGE_MS, Happening::Cancel { node, epoch, attempt: attempt.clone() });
+            }
+        }
+    }
+
+    pub fn attempt(&self, agent: u32, attempt: u32) -> AttemptRef {
+        let run: RunId = self.run.clone();
+        AttemptRef { run, agent, attempt }
+    }
+}
