@@ -1,11 +1,13 @@
 //! What a person may type. Types only; what happens is in `commands`.
 
+use crate::remote::ApiUrl;
 use crate::saved_args::{CommandsArgs, SaveArgs};
 use crate::settings::Settings;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skein_common::RunId;
 use skein_common::agent::{RunnerKind, Simulation};
 use skein_common::run::ResumeMode;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Runs JavaScript workflows that start many agents, and loses nothing when something dies.
@@ -23,6 +25,9 @@ pub struct Global {
     /// Where runs are kept, as SKEIN_STORE and store.dir of the settings [default: the platform's state directory].
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Ask the API of another process, as SKEIN_URL and api.url of the settings, instead of working on a store here.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "store")]
+    pub url: Option<ApiUrl>,
     /// One JSON object (or one a line) on standard output.
     #[arg(long, global = true)]
     pub json: bool,
@@ -59,6 +64,11 @@ pub enum Command {
     /// Keep one waiting agent from starting; its call gives null
     #[command(after_help = "Example:\n  skein agent-skip wf_01kb3v9m5c7w8t3xq2r4y6z8a0 17")]
     AgentSkip(AgentArgs),
+    /// List the workers that made themselves known
+    #[command(after_help = "Example:\n  skein workers --url http://127.0.0.1:7717")]
+    Workers,
+    /// Let a worker finish what it runs, take nothing new, and end
+    Drain(DrainArgs),
     /// Execute runs of the store until told to end; takes up interrupted ones
     Serve(ServeArgs),
     /// Parse and lint scripts; no agent starts
@@ -119,6 +129,7 @@ impl Command {
                 | Command::Agent(_)
                 | Command::Logs(_)
                 | Command::Script(_)
+                | Command::Workers
                 | Command::Config(_)
                 | Command::Completions(_)
                 | Command::Doctor
@@ -181,7 +192,7 @@ pub struct RunArgs {
     /// Print every event of the run while it happens, one JSON object a line; the last line is the final object.
     #[arg(long, conflicts_with_all = ["detach", "dry_run"])]
     pub events: bool,
-    /// Give the run to the `skein serve` of this store, print its id and leave.
+    /// Give the run to the `skein serve` of this store, or of --url, print its id and leave.
     #[arg(long, conflicts_with = "dry_run")]
     pub detach: bool,
     /// Run the script with simulated agents and report what it would start; nothing is kept or spent.
@@ -259,10 +270,25 @@ pub struct RunsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   skein serve &
-  skein run review.js --yes --detach")]
-pub struct ServeArgs {}
+  skein run review.js --yes --detach
+  skein serve --listen 127.0.0.1:7717 &
+  skein run review.js --yes --url http://127.0.0.1:7717")]
+pub struct ServeArgs {
+    /// Also serve the HTTP API on TCP, to whoever has a token [default: api.listen of the settings, nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skein drain web-3 --url http://127.0.0.1:7717")]
+pub struct DrainArgs {
+    /// Its id or its node, as `skein workers` lists them.
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+}
 
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {

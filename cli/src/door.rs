@@ -1,9 +1,15 @@
-//! Door: the HTTP API of this process on a Unix socket of its store, for other terminals of the same user.
+//! Doors: the HTTP API of this process, on a Unix socket of its store for other terminals of the same user, and on TCP for
+//! whoever has a token.
 
+use crate::exit::usage;
+use crate::remote::token_file;
+use crate::settings::Settings;
 use actix_web::dev::ServerHandle;
+use anyhow::Context as _;
 use skein_coordinator::Coordinator;
-use skein_coordinator::api::{Api, PeerCheck, SocketError, bind_private, serve};
+use skein_coordinator::api::{Api, Gate, HostNames, PeerCheck, SocketError, Tokens, bind_private, serve, serve_tcp};
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,6 +46,47 @@ impl Door {
         if let Err(error) = std::fs::remove_file(&self.socket) {
             tracing::debug!(%error, "the socket was gone already");
         }
+    }
+}
+
+/// The open listener on TCP.
+#[derive(Debug)]
+pub struct TcpDoor {
+    address: SocketAddr,
+    token_file: PathBuf,
+    server: ServerHandle,
+}
+
+impl TcpDoor {
+    /// Serves the API of this coordinator on the address; makes the file of tokens when it is not there.
+    ///
+    /// # Errors
+    /// The address is taken, the tokens cannot be used, or the system refuses.
+    pub fn open(coordinator: &Coordinator, settings: &Settings, address: SocketAddr) -> anyhow::Result<TcpDoor> {
+        let token_file = token_file(settings)?;
+        let tokens = Tokens::open_or_create(&token_file).map_err(|error| usage(error.to_string()))?;
+        let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        let address = listener.local_addr()?;
+        let gate = Gate { tokens, hosts: HostNames::new(&settings.api.hosts, address) };
+        let api = Api { coordinator: coordinator.clone(), peers: Arc::new(NoAgents), takes_runs: true };
+        Ok(TcpDoor { server: serve_tcp(api, gate, listener)?, address, token_file })
+    }
+
+    /// What a person needs to know to come in.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let (address, token_file) = (self.address, self.token_file.display());
+        let warning = if address.ip().is_loopback() {
+            ""
+        } else {
+            "; it is plain HTTP: let it be reached in a private network or through a proxy with TLS only"
+        };
+        format!("the API listens on http://{address}, with the tokens of {token_file}{warning}")
+    }
+
+    /// Lets what is being answered be answered, and nobody else in.
+    pub async fn close(self) {
+        self.server.stop(true).await;
     }
 }
 

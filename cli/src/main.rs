@@ -8,9 +8,12 @@ mod doctor;
 mod door;
 mod events;
 mod exit;
+mod follow;
 mod launch;
 mod output;
 mod progress;
+mod reading;
+mod remote;
 mod report;
 mod saved;
 mod saved_args;
@@ -31,7 +34,7 @@ static ALLOCATOR: skein_script::sandbox::CappedAllocator = skein_script::sandbox
 fn main() -> ExitCode {
     become_child_if_asked();
     let mut cli = Cli::parse();
-    let (settings, problems) = Settings::load(cli.global.store.as_ref());
+    let (settings, problems) = Settings::load(cli.global.store.as_ref(), cli.global.url.as_ref());
     cli.global.settings = settings;
     settings::start_logging(cli.global.verbose, &cli.global.settings);
     match actix::System::new().block_on(dispatch(cli, problems)) {
@@ -85,6 +88,7 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
     if cli.command.steers() {
         refuse_agents()?;
     }
+    remote::check_url(&cli.command, &global.settings)?;
     match cli.command {
         Command::Run(args) => commands::run::run(&global, *args).await,
         Command::Resume(args) => commands::resume::resume(&global, args).await,
@@ -101,6 +105,8 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
         Command::AgentStop(args) => commands::control::agent_stop(&global, args).await,
         Command::AgentRestart(args) => commands::control::agent_restart(&global, args).await,
         Command::AgentSkip(args) => commands::control::agent_skip(&global, args).await,
+        Command::Workers => commands::workers::workers(&global).await,
+        Command::Drain(args) => commands::workers::drain(&global, args).await,
         Command::Serve(args) => commands::serve::serve(&global, args).await,
         Command::Save(args) => commands::save::save(&global, args).await,
         Command::Commands(args) => commands::saved_commands::commands(&global, args).await,

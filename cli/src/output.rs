@@ -1,5 +1,6 @@
 //! Everything that reaches standard output and standard error goes through here.
 
+pub use skein_common::view::short_time;
 use std::io::{IsTerminal, Write};
 
 /// A line of the answer, on standard output. A reader that went away is no error.
@@ -63,16 +64,5 @@ pub fn short_count(count: u64) -> String {
         0..=9_999 => count.to_string(),
         10_000..=999_999 => format!("{}k", count / 1000),
         _ => format!("{}.{}M", count / 1_000_000, count % 1_000_000 / 100_000),
-    }
-}
-
-/// `83_000` as `1m 23s`.
-#[must_use]
-pub fn short_time(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0..=59 => format!("{seconds}.{}s", ms % 1000 / 100),
-        60..=3599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::args::Global;
 use crate::client::{run_socket, serve_socket};
-use crate::door::Door;
+use crate::door::{Door, TcpDoor};
 use crate::events::EventLines;
 use crate::exit::{self, Code, usage};
 use crate::output;
@@ -18,6 +18,8 @@ use skein_common::{RunId, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, stored};
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -81,10 +83,17 @@ impl Session {
             host_limits: settings.host_limits.clone(),
             settings: settings.coordinator.clone(),
             owner: owner(),
+            // Each run of a store is owned by itself: neither is used.
+            node: String::from("here"),
+            lease: Duration::from_secs(3),
         });
+        let worker_name = format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let worker = skein_worker::start(WorkerConfig {
             ports: store.ports(),
-            id: WorkerId(format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>())),
+            id: WorkerId(worker_name.clone()),
+            node: worker_name,
+            labels: BTreeMap::new(),
+            state_dir: None,
             settings: settings.worker.clone(),
             executable,
             attempts_dir: store.runs_dir(),
@@ -169,13 +178,18 @@ impl Session {
         opened.inspect_err(|error| tracing::warn!(%error, "other terminals cannot reach this run")).ok()
     }
 
-    /// Executes runs until a signal: those that were interrupted, and those that are submitted through the door.
+    /// Executes runs until a signal: those that were interrupted, and those that are submitted through its doors, of
+    /// which one may be on TCP.
     ///
     /// # Errors
-    /// Another process serves this store, or it cannot be read.
-    pub async fn serve(self) -> anyhow::Result<Code> {
+    /// Another process serves this store, it cannot be read, or the address cannot be listened on.
+    pub async fn serve(self, settings: &Settings, listen: Option<SocketAddr>) -> anyhow::Result<Code> {
         let mut signals = Signals::new()?;
         let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        let tcp_door = listen.map(|address| TcpDoor::open(&self.coordinator, settings, address)).transpose()?;
+        if let Some(door) = &tcp_door {
+            output::note(&door.describe());
+        }
         output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
         let code = loop {
             self.take_up_interrupted().await?;
@@ -184,6 +198,9 @@ impl Session {
                 () = tokio::time::sleep(LOOK_FOR_INTERRUPTED) => {}
             }
         };
+        if let Some(door) = tcp_door {
+            door.close().await;
+        }
         door.close().await;
         self.close().await;
         Ok(code)
@@ -264,22 +281,44 @@ async fn print_next(lines: &mut Option<EventLines>) -> anyhow::Result<()> {
 /// The command that continues a run, for a person who may have named a store.
 #[must_use]
 pub fn resume_command(global: &Global, run: &RunId) -> String {
-    // A store that files or the environment name is named for the next command too.
+    format!("skein resume {run}{}", place_flag(global))
+}
+
+/// How an interrupted run goes on, for the end of a sentence.
+#[must_use]
+pub fn how_to_go_on(global: &Global, run: &RunId) -> String {
+    match global.settings.api_url() {
+        Some(url) => format!("a process that serves at {url} takes it up by itself"),
+        None => format!("continue it with: {}", resume_command(global, run)),
+    }
+}
+
+/// The flag that the next command needs, too, to find the same runs.
+#[must_use]
+pub fn place_flag(global: &Global) -> String {
+    // What files or the environment name is named for the next command too.
+    if let Some(url) = global.settings.url_of_flag() {
+        return format!(" --url {url}");
+    }
     match global.settings.store_of_flag() {
-        Some(store) => format!("skein resume {run} --store {}", shell_words::quote(&store.to_string_lossy())),
-        None => format!("skein resume {run}"),
+        Some(store) => format!(" --store {}", shell_words::quote(&store.to_string_lossy())),
+        None => String::new(),
     }
 }
 
 /// The ways a person or a system asks this process to end.
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    /// From now on they do not end this process by themselves.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -287,7 +326,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Code {
+    /// Waits for one, and gives the exit code it asks for.
+    pub async fn next(&mut self) -> Code {
         tokio::select! {
             _ = self.interrupt.recv() => Code::Interrupted,
             _ = self.terminate.recv() => Code::Terminated,
@@ -311,11 +351,20 @@ pub fn this_program() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn existing_store(global: &Global) -> anyhow::Result<Store> {
+    match store_if_any(global)? {
+        Some(store) => Ok(store),
+        None => Err(no_store(global)?),
+    }
+}
+
+/// What a person is told who asks for a run where none ever was.
+///
+/// # Errors
+/// No store is named and there is no default place for one.
+pub fn no_store(global: &Global) -> anyhow::Result<anyhow::Error> {
     let dir = global.settings.store_dir()?;
-    store_if_any(global)?.ok_or_else(|| {
-        let dir = dir.display();
-        usage(format!("there are no runs in {dir}: start one with `skein run`, or name a store with --store"))
-    })
+    let dir = dir.display();
+    Ok(usage(format!("there are no runs in {dir}: start one with `skein run`, or name a store with --store")))
 }
 
 /// The same for a reader to whom no store is as good as an empty one.

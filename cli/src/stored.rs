@@ -41,14 +41,17 @@ pub async fn list(ports: &Ports, limit: usize) -> anyhow::Result<Vec<RunView>> {
     stored::list(ports, limit).await.context("the runs cannot be listed")
 }
 
-/// The command that continues an interrupted run, with the store that the person named.
+/// The command that continues an interrupted run, with the store that the person named. Behind a URL there is none:
+/// whoever serves there takes it up by itself.
 #[must_use]
-pub fn with_store(global: &Global, mut view: RunView) -> RunView {
-    view.continue_with = view.continue_with.map(|_| resume_command(global, &view.run));
+pub fn with_place(global: &Global, mut view: RunView) -> RunView {
+    let is_here = global.settings.api_url().is_none();
+    view.continue_with = view.continue_with.filter(|_| is_here).map(|_| resume_command(global, &view.run));
     view
 }
 
-fn for_person(run: &RunId, error: LoadError) -> anyhow::Error {
+/// The error as the command ends with it.
+pub fn for_person(run: &RunId, error: LoadError) -> anyhow::Error {
     match error {
         LoadError::NotFound { .. } => usage(error.to_string()),
         other => anyhow::Error::new(other).context(format!("{run} cannot be read")),

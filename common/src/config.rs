@@ -1,6 +1,7 @@
 //! Settings: one struct per area, units in the names, each default in one place.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How a worker works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,57 @@ impl Default for CoordinatorSettings {
             grace_ms: 2_000,
             hibernate_after_ms: 60_000,
             hosts_max: 1024,
+        }
+    }
+}
+
+/// How to reach the cluster's NATS servers, and how the cluster lies on them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsSettings {
+    /// Addresses of servers, with commas between them. Since: 0.2.
+    pub url: String,
+    /// Begins the name of everything of this cluster, so that clusters can share a server. Since: 0.2.
+    pub prefix: String,
+    /// A file with a user's token and key. Since: 0.2.
+    pub creds_file: Option<PathBuf>,
+    /// A file with the seed of a user's key. Since: 0.2.
+    pub nkey_file: Option<PathBuf>,
+    /// With `password_file`. Since: 0.2.
+    pub user: Option<String>,
+    /// A file whose first line is the password. Since: 0.2.
+    pub password_file: Option<PathBuf>,
+    /// Certificates of the authorities that a server may have its own from. Since: 0.2.
+    pub tls_ca: Option<PathBuf>,
+    /// Our own certificate, with `tls_key`. Since: 0.2.
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// Parts of all runs that coordinators share out; never changes in the life of a cluster. Since: 0.2.
+    pub shards: u16,
+    /// Servers that keep each record: 1, 3 or 5. Since: 0.2.
+    pub replicas: u8,
+    /// A lease that is not renewed for so long ends; whole seconds. Since: 0.2.
+    pub lease_ms: u64,
+    /// A message that is not marked done for so long is delivered again. Since: 0.2.
+    pub ack_wait_ms: u64,
+}
+
+impl Default for NatsSettings {
+    fn default() -> NatsSettings {
+        NatsSettings {
+            url: String::from("nats://127.0.0.1:4222"),
+            prefix: String::from("skein"),
+            creds_file: None,
+            nkey_file: None,
+            user: None,
+            password_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            shards: 16,
+            replicas: 1,
+            lease_ms: 3_000,
+            ack_wait_ms: 25_000,
         }
     }
 }

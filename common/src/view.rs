@@ -131,3 +131,14 @@ pub struct AgentView {
     pub tokens: u64,
     pub elapsed_ms: u64,
 }
+
+/// `83_000` as `1m 23s`.
+#[must_use]
+pub fn short_time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..=59 => format!("{seconds}.{}s", ms % 1000 / 100),
+        60..=3599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}

@@ -179,6 +179,14 @@ pub struct AttemptReport {
     pub elapsed_ms: u64,
 }
 
+/// Follows the results that were published before it, through Results. Sent by: an owner that took a run over, to
+/// itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultsMarker {
+    pub marker: u64,
+}
+
 /// The end of one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "snake_case")]

@@ -1,19 +1,23 @@
 //! Bootstrap: puts a coordinator together from the ports it is given. Which adapters are behind them is the business of
 //! whoever starts the process.
 
-use crate::actors::{BeginRun, ControlError, ControlRun, Root, RunEnd, RunToItsEnd, Shutdown};
+use crate::actors::{BeginRun, ControlError, ControlRun, CountRuns, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{DriverContext, HibernationRule};
-use crate::submission::{IdempotencyKey, SubmitError, Submitted, submit, submit_once};
+use crate::ownership::ShardOwner;
+use crate::standing::{ShardsStanding, Standing};
+use crate::steering::{OwnerQuestion, OwnerReply, Steer, ask_owner};
+use crate::submission::{IdempotencyKey, SubmitError, Submitted, new_run_id, submit_as, submit_once_as};
 use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
-use skein_common::ports::Ports;
+use skein_common::ports::{Control, Ports};
 use skein_common::run::RunSpec;
 use skein_engine::Command;
 use skein_script::{HostLimits, HostPool};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a run's life in this process ended.
 pub type RunOutcome = RunEnd;
@@ -24,8 +28,13 @@ pub struct CoordinatorConfig {
     pub hosts: HostPool,
     pub host_limits: HostLimits,
     pub settings: CoordinatorSettings,
-    /// Names this process in leases.
+    /// Names this process in leases of runs, to people.
     pub owner: String,
+    /// Names this process among those that share the runs, when `ports.shards` says that several do. No two that live
+    /// have the same; it stays when the process is started again on the same node.
+    pub node: String,
+    /// After so long without a renewal the store lets others have what this process held; at least a second.
+    pub lease: Duration,
 }
 
 impl std::fmt::Debug for CoordinatorConfig {
@@ -40,6 +49,9 @@ pub struct Coordinator {
     root: Addr<Root>,
     ports: Ports,
     clock: Arc<dyn Clock>,
+    owner: String,
+    /// `None` where each run is owned by itself.
+    shards: Option<ShardOwner>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -54,16 +66,17 @@ impl Coordinator {
     pub fn start(config: CoordinatorConfig) -> Coordinator {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         tracing::info!(durability = config.ports.journal.durability(), "journal");
+        let (ports, shards) = ShardOwner::share(config.ports, config.node, config.lease);
         let context = DriverContext {
-            ports: config.ports.clone(),
+            ports: ports.clone(),
             hosts: Arc::new(config.hosts),
             host_limits: config.host_limits,
             clock: clock.clone(),
             replaces_lost_hosts: true,
             hibernation: HibernationRule::of(&config.settings),
         };
-        let root = Root::start_all(context, config.settings, config.owner);
-        Coordinator { root, ports: config.ports, clock }
+        let root = Root::start_all(context, config.settings, config.owner.clone(), shards.clone());
+        Coordinator { root, ports, clock, owner: config.owner, shards }
     }
 
     /// Stores a new run and gives its id at once (R2).
@@ -71,7 +84,9 @@ impl Coordinator {
     /// # Errors
     /// The submission is invalid or the store refuses.
     pub async fn submit(&self, spec: RunSpec) -> Result<RunId, SubmitError> {
-        submit(&self.ports, self.clock.as_ref(), spec).await
+        let run = self.new_run_id();
+        submit_as(&self.ports, self.clock.as_ref(), &run, spec).await?;
+        Ok(run)
     }
 
     /// The same under a key: sent again, it gives the same run (R11).
@@ -79,7 +94,12 @@ impl Coordinator {
     /// # Errors
     /// `SubmitError::KeyReused` when the key came with another request before; else as [`Coordinator::submit`].
     pub async fn submit_once(&self, spec: RunSpec, idempotency: &IdempotencyKey) -> Result<Submitted, SubmitError> {
-        submit_once(&self.ports, self.clock.as_ref(), spec, idempotency).await
+        submit_once_as(&self.ports, self.clock.as_ref(), self.new_run_id(), spec, idempotency).await
+    }
+
+    /// A new run belongs to who was asked, when that is possible.
+    fn new_run_id(&self) -> RunId {
+        self.shards.as_ref().map_or_else(new_run_id, |shards| shards.holdings.new_run_id())
     }
 
     /// Watches a run from now on.
@@ -95,32 +115,69 @@ impl Coordinator {
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
     }
 
-    /// What this coordinator stands on, for who reads.
+    /// What this coordinator stands on, for who reads, and for who removes runs. Leases of runs are taken, and journals
+    /// written, only for runs that belong to this process.
     #[must_use]
     pub fn ports(&self) -> &Ports {
         &self.ports
     }
 
-    /// Takes a submitted or interrupted run up without waiting for its end; a paused one stays paused.
+    /// Takes a submitted or interrupted run up without waiting for its end; a paused one stays paused. A run that
+    /// belongs to another coordinator is taken up there.
     ///
     /// # Errors
-    /// Why it cannot be taken up here: another process has it.
+    /// Why it cannot be taken up: another process has it, or its coordinator does not answer. That one takes it up later.
     pub async fn begin(&self, run: RunId) -> Result<(), String> {
+        if let Some(owner) = self.owner_elsewhere(&run) {
+            return match ask_owner(owner, &run, &OwnerQuestion::Begin { run: run.clone() }).await {
+                Some(OwnerReply::Done) => Ok(()),
+                Some(OwnerReply::NotBegun { reason }) => Err(reason),
+                _ => Err(String::from("the coordinator that owns it does not answer")),
+            };
+        }
         let begun = self.root.send(BeginRun { run }).await;
         begun.unwrap_or_else(|_| Err(String::from("the coordinator is gone")))
     }
 
-    /// A person pauses, resumes or stops a run that is executed here, or stops, restarts or skips one of its agents.
-    /// On return the journal has it.
+    /// A person pauses, resumes or stops a run, or stops, restarts or skips one of its agents; where several
+    /// coordinators share the runs, whichever of them executes it. On return the journal has it.
     ///
     /// # Errors
-    /// The run is not executed here, or refuses.
+    /// The run is not executed, or refuses.
     pub async fn control(&self, run: RunId, command: Command) -> Result<(), ControlError> {
+        if let (Some(owner), Some(steer)) = (self.owner_elsewhere(&run), Steer::of(&command)) {
+            return match ask_owner(owner, &run, &OwnerQuestion::Steer { run: run.clone(), steer }).await {
+                Some(OwnerReply::Done) => Ok(()),
+                Some(OwnerReply::Refused { refused }) => Err(ControlError::Refused(refused)),
+                Some(OwnerReply::NotHere) => Err(ControlError::NotHere(run)),
+                // Its owner may just be dying, and another takes the run up then.
+                Some(OwnerReply::Unanswered | OwnerReply::NotBegun { .. }) | None => Err(ControlError::Unanswered),
+            };
+        }
         let answer = self.root.send(ControlRun { run, command }).await;
         answer.unwrap_or(Err(ControlError::Unanswered))
     }
 
-    /// Leaves every run as its journal says.
+    /// The way to the coordinator that owns the run, when that is another one.
+    fn owner_elsewhere(&self, run: &RunId) -> Option<&dyn Control> {
+        let is_elsewhere = self.shards.as_ref().is_some_and(|shards| shards.holdings.is_elsewhere(run));
+        is_elsewhere.then_some(self.ports.steering.as_ref())
+    }
+
+    /// How this coordinator stands.
+    pub async fn standing(&self) -> Standing {
+        let shards = self.shards.as_ref().map(|ShardOwner { holdings, counters, .. }| ShardsStanding {
+            node: holdings.node().to_owned(),
+            owned: holdings.open_shards(),
+            count: holdings.count(),
+            members: holdings.seen().map(|seen| seen.members.into_iter().collect()).unwrap_or_default(),
+            refused_appends: counters.refused_appends(),
+        });
+        let live_runs = self.root.send(CountRuns).await.unwrap_or_default();
+        Standing { owner: self.owner.clone(), live_runs, shards }
+    }
+
+    /// Leaves every run as its journal says, and lets other coordinators have them at once.
     pub async fn shutdown(&self) {
         let _gone_already = self.root.send(Shutdown).await;
     }

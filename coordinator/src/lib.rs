@@ -4,23 +4,34 @@
 //! watchers together; the engine below decides.
 
 pub mod actors;
+mod agent_record;
 pub mod api;
 pub mod attempts;
 mod bootstrap;
 mod clock;
 pub mod driver;
 mod journal;
+mod log_lines;
+mod ownership;
 mod retention;
 mod script_files;
+mod standing;
+mod steering;
 pub mod stored;
 mod submission;
 mod watch;
+mod workers;
 pub mod workers_table;
 
+pub use agent_record::{AgentRecord, AgentRecordError, AttemptLine, agent_record};
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
 pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
+pub use log_lines::{LogLine, LogPage, is_ours, log_page, log_text};
 pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
+pub use standing::{ShardsStanding, Standing};
 pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, check_args, submit, submit_once};
 pub use watch::{WatchItem, Watcher, topic};
+pub use workers::{WorkersError, drain_worker, workers};
+pub use workers_table::WORKERS_TABLE;

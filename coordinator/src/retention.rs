@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// Runs whose removal has begun.
-const REMOVALS_TABLE: &str = "removals";
+pub(crate) const REMOVALS_TABLE: &str = "removals";
 /// When the store was swept, and for how many days.
 const SWEEPS_TABLE: &str = "sweeps";
 const LAST_SWEEP: &str = "last";

@@ -93,8 +93,13 @@ impl KeyEntry {
 /// The limits are out of range, or the store refuses.
 pub async fn submit(ports: &Ports, clock: &dyn Clock, spec: RunSpec) -> Result<RunId, SubmitError> {
     let run = new_run_id();
-    store_run(ports, clock, &run, spec).await?;
+    submit_as(ports, clock, &run, spec).await?;
     Ok(run)
+}
+
+/// The same under an id that was chosen.
+pub(crate) async fn submit_as(ports: &Ports, clock: &dyn Clock, run: &RunId, spec: RunSpec) -> Result<(), SubmitError> {
+    store_run(ports, clock, run, spec).await.map(|_is_new| ())
 }
 
 /// The same under a key: sent again, also at the same moment or after a crash, it gives the same run (R11).
@@ -110,8 +115,19 @@ pub async fn submit_once(
     spec: RunSpec,
     idempotency: &IdempotencyKey,
 ) -> Result<Submitted, SubmitError> {
+    submit_once_as(ports, clock, new_run_id(), spec, idempotency).await
+}
+
+/// The same under an id that was chosen, when the key is new.
+pub(crate) async fn submit_once_as(
+    ports: &Ports,
+    clock: &dyn Clock,
+    run: RunId,
+    spec: RunSpec,
+    idempotency: &IdempotencyKey,
+) -> Result<Submitted, SubmitError> {
     check(&spec).map_err(SubmitError::Invalid)?;
-    let run = claim_key(ports, clock, idempotency).await?;
+    let run = claim_key(ports, clock, run, idempotency).await?;
     if is_stored(ports, &run).await? {
         return Ok(Submitted { run, is_new: false });
     }
@@ -122,8 +138,13 @@ pub async fn submit_once(
 }
 
 /// The run that this key names, now or since an earlier request.
-async fn claim_key(ports: &Ports, clock: &dyn Clock, idempotency: &IdempotencyKey) -> Result<RunId, SubmitError> {
-    let entry = KeyEntry { run: new_run_id(), body: idempotency.body.clone(), at_ms: clock.now_ms() };
+async fn claim_key(
+    ports: &Ports,
+    clock: &dyn Clock,
+    run: RunId,
+    idempotency: &IdempotencyKey,
+) -> Result<RunId, SubmitError> {
+    let entry = KeyEntry { run, body: idempotency.body.clone(), at_ms: clock.now_ms() };
     let bytes = serde_json::to_vec(&entry).map_err(|error| SubmitError::Invalid(error.to_string()))?;
     let Some(there) = ports.directory.insert(KEYS_TABLE, &idempotency.key.0, Bytes::from(bytes)).await? else {
         return Ok(entry.run);
@@ -137,7 +158,7 @@ async fn is_stored(ports: &Ports, run: &RunId) -> Result<bool, JournalError> {
     Ok(!ports.journal.read(run, 0).await?.is_empty())
 }
 
-fn new_run_id() -> RunId {
+pub(crate) fn new_run_id() -> RunId {
     RunId::from_uuid(Uuid::now_v7())
 }
 

@@ -20,6 +20,7 @@ use skein_script::{HostLimits, HostPool};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Agents of one run do not answer by more than this at once.
@@ -161,6 +162,9 @@ impl<'a> Successors<'a> {
             host_limits: HostLimits::default(),
             settings: CoordinatorSettings::default(),
             owner: String::from("successor"),
+            // Each run of a store is owned by itself: neither is used.
+            node: String::from("here"),
+            lease: Duration::from_secs(3),
         });
         let worker = RecordedWorker::start(store.ports(), self.recorded);
         let end = tokio::time::timeout(PATIENCE, coordinator.run_to_its_end(run.clone())).await;

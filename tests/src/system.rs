@@ -12,7 +12,9 @@ use skein_common::{Payload, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
 use skein_script::{HostLimits, HostPool};
 use skein_worker::{WorkerConfig, WorkerHandle};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Everything of one process, on a store of its own.
@@ -102,10 +104,16 @@ pub async fn assemble_both(
         host_limits,
         settings: CoordinatorSettings::default(),
         owner: String::from("test"),
+        // Each run of a store is owned by itself: neither is used.
+        node: String::from("here"),
+        lease: Duration::from_secs(3),
     });
     let worker = skein_worker::start(WorkerConfig {
         ports: wrap_worker(store.ports()),
         id: WorkerId(String::from("worker-test")),
+        node: String::from("worker-test"),
+        labels: BTreeMap::new(),
+        state_dir: None,
         settings: WorkerSettings::default(),
         executable: skein_binary().to_path_buf(),
         attempts_dir: store.runs_dir(),

@@ -1,30 +1,26 @@
 //! Attempt: carries out one task, from the claim to the report.
 
+use crate::claim::{ClaimOutcome, Go, claim};
 use crate::link::Link;
-use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, NonsenseHeard, Serial, Verdict};
+use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, Serial, Verdict};
+use crate::outbox::{Letter, Outbox};
+use crate::places::Places;
 use crate::runner::{Ended, Runners, Stop, Work};
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
 };
 use skein_common::ports::{BlobError, Ports};
-use skein_common::wire::{
-    AttemptEnd, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerRequest, decode, encode,
-};
-use skein_common::{AttemptToken, Epoch, Payload, RunId, WorkerId};
+use skein_common::wire::{AttemptEnd, AttemptReport, Task, WorkerInfo};
+use skein_common::{Payload, RunId};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tokio::time::Instant;
+use tracing::debug;
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
-/// An owner that does not answer a claim for so long is as good as none: the task is dropped, and the owner starts
-/// another attempt when it finds that nobody claimed this one.
-const CLAIM_WAIT: Duration = Duration::from_secs(10);
-/// Between two tries to publish a report, at first and at most.
-const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A worker that stops tries so long to tell of its attempts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -32,8 +28,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub ports: Ports,
-    pub worker: WorkerId,
+    /// As it is while the worker does not drain.
+    pub info: WorkerInfo,
     pub runners: Runners,
+    pub places: Rc<Places>,
+    pub outbox: Rc<Outbox>,
     pub attempt_timeout: Duration,
     /// Of tasks that name none; 0 is never.
     pub stall_ms: u64,
@@ -100,7 +99,7 @@ impl Actor for Attempt {
     fn started(&mut self, context: &mut Context<Attempt>) {
         let mut link_alive = self.link_alive.clone();
         let link_gone = async move { while link_alive.changed().await.is_ok() {} };
-        context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Disowned)));
+        context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Abandoned)));
         if let Some(job) = self.job.take() {
             context.spawn(job.carry_out().into_actor(self).map(|(), attempt, context| {
                 attempt.finished = true;
@@ -136,20 +135,22 @@ impl Ending {
 
 impl Job {
     async fn carry_out(self) {
-        let asked_at = Instant::now();
         let mut stop = self.stop.clone();
-        let go = tokio::select! {
+        let answer = tokio::select! {
             biased;
-            go = self.claim() => go,
-            () = stop.asked() => None,
+            answer = claim(&self.shared, &self.task.attempt, &self.link) => answer,
+            () = stop.asked() => ClaimOutcome::Nobody,
         };
-        if self.ending.reason.get() == Some(EndReason::WorkerStops) {
+        let go = match (answer, self.ending.reason.get()) {
             // Not marked done: somebody else gets the task, or its owner notices.
-            return;
-        }
+            (_, Some(EndReason::WorkerStops)) => return,
+            (ClaimOutcome::Nobody, reason) if reason != Some(EndReason::Cancelled) => return,
+            (ClaimOutcome::Nobody | ClaimOutcome::Gone, _) => None,
+            (ClaimOutcome::Go(go), _) => Some(go),
+        };
         let verdict = match go {
             None => Verdict::Drop,
-            Some(Go { token, epoch, deadline }) => {
+            Some(Go { token, epoch, deadline, asked_at }) => {
                 let claimed = AttemptClaimed { serial: self.serial, token, epoch, deadline, asked_at };
                 self.link.send(claimed).await.unwrap_or(Verdict::Drop)
             }
@@ -163,7 +164,9 @@ impl Job {
         let ended = work_out(&shared, task, &mut stop).await;
         let ended = match ending.reason.get() {
             None => ended,
-            Some(EndReason::Disowned) => return debug!(run_id = %attempt.run, agent = attempt.agent, "disowned"),
+            Some(EndReason::Disowned | EndReason::Abandoned) => {
+                return debug!(run_id = %attempt.run, agent = attempt.agent, "disowned");
+            }
             Some(EndReason::Cancelled) => Ended { end: AttemptEnd::Cancelled, ..ended },
             Some(EndReason::WorkerStops) => {
                 let lost = Ended::lost(Some("worker_stopped"), "the worker was stopped");
@@ -173,57 +176,41 @@ impl Job {
         let report = AttemptReport {
             attempt,
             token,
-            worker: shared.worker.clone(),
+            worker: shared.info.id.clone(),
             end: ended.end,
             usage: ended.usage,
             notes: ended.notes,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        let given_up = async {
-            stop.asked().await;
-            if ending.reason.get() != Some(EndReason::Disowned) {
-                tokio::time::sleep(LAST_WORDS).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = publish(&shared.ports, &report) => {}
-            () = given_up => debug!(run_id = %report.attempt.run, agent = report.attempt.agent, "report given up"),
-        }
-    }
-
-    /// Asks the owner; `None` when the task is to be dropped.
-    async fn claim(&self) -> Option<Go> {
-        let attempt = &self.task.attempt;
-        let claim = Claim { attempt: attempt.clone(), worker: self.shared.worker.clone() };
-        let request = encode(&WorkerRequest::Claim(claim)).ok()?;
-        let asked = timeout(CLAIM_WAIT, self.shared.ports.control.request(&attempt.run, request)).await;
-        let answer = match asked.ok()? {
-            Ok(answer) => answer,
-            Err(error) => {
-                debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered");
-                return None;
-            }
-        };
-        match decode(&answer) {
-            Ok(OwnerAnswer::Claim(ClaimAnswer::Go { token, epoch, deadline_ms })) => {
-                Some(Go { token, epoch, deadline: Duration::from_millis(deadline_ms) })
-            }
-            Ok(OwnerAnswer::Claim(ClaimAnswer::Gone)) => None,
-            Ok(OwnerAnswer::Heartbeat(_)) | Err(_) => {
-                warn!(run_id = %attempt.run, agent = attempt.agent, "the answer to a claim is none");
-                let _ = self.link.send(NonsenseHeard).await;
-                None
-            }
-        }
+        deliver(&shared.outbox, &report, &ending, &mut stop).await;
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Go {
-    token: AttemptToken,
-    epoch: Epoch,
-    deadline: Duration,
+/// Sends the report, until it is accepted or the attempt ends.
+async fn deliver(outbox: &Rc<Outbox>, report: &AttemptReport, ending: &Ending, stop: &mut Stop) {
+    let Some(letter) = Letter::of(report) else { return };
+    let given_up = async {
+        stop.asked().await;
+        if !matches!(ending.reason.get(), Some(EndReason::Disowned | EndReason::Abandoned)) {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = outbox.send(&letter) => return,
+        () = given_up => {}
+    }
+    let (run_id, agent) = (&report.attempt.run, report.attempt.agent);
+    let reason = ending.reason.get();
+    if !outbox.keeps() || reason == Some(EndReason::Disowned) {
+        debug!(%run_id, agent, "report given up");
+        return outbox.discard(&letter).await;
+    }
+    outbox.keep(&letter).await;
+    // When this process ends, the next one of the node publishes it.
+    if reason != Some(EndReason::WorkerStops) {
+        outbox.send_beside(letter, || {});
+    }
 }
 
 async fn mark_done(ports: &Ports, delivery: u64) {
@@ -234,6 +221,9 @@ async fn mark_done(ports: &Ports, delivery: u64) {
 }
 
 async fn work_out(shared: &Shared, task: Task, stop: &mut Stop) -> Ended {
+    if let Err(refused) = shared.places.check(&task) {
+        return refused;
+    }
     let run = task.attempt.run.clone();
     let gathered = tokio::select! {
         biased;
@@ -278,15 +268,4 @@ async fn json_of(ports: &Ports, run: &RunId, payload: Payload) -> Result<String,
     let is_json = payload.is_json();
     let text = text_of(ports, run, payload).await?;
     Ok(if is_json { text } else { serde_json::Value::String(text).to_string() })
-}
-
-/// Publishes until the report is accepted.
-pub(crate) async fn publish(ports: &Ports, report: &AttemptReport) {
-    let Ok(bytes) = encode(report) else { return };
-    let (mut pause, pause_max) = PUBLISH_AGAIN;
-    while let Err(error) = ports.results.publish(&report.attempt.run, bytes.clone()).await {
-        warn!(run_id = %report.attempt.run, agent = report.attempt.agent, %error, "report not published yet");
-        tokio::time::sleep(pause).await;
-        pause = pause_max.min(pause * 2);
-    }
 }

@@ -2,54 +2,45 @@
 
 use crate::attempt::Shared;
 use crate::link::{Claimed, Entry, Link};
-use crate::messages::EndReason;
-use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
-use skein_common::RunId;
-use skein_common::wire::{Heartbeat, HeartbeatAnswer, OwnerAnswer, RunningAttempt, WorkerRequest, decode, encode};
-use std::collections::BTreeMap;
+use crate::messages::{EndReason, NonsenseHeard, OwnerHeard};
+use actix::{Addr, AsyncContext as _, Context, Handler, WrapFuture as _};
+use skein_common::wire::{Heartbeat, OwnerAnswer, RunningAttempt, WorkerRequest, decode, encode};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::{debug, warn};
+
+/// Several reasons for a heartbeat within this moment make one.
+const MOMENT: Duration = Duration::from_millis(50);
 
 impl Link {
-    /// Tells each owner which of its attempts run here.
+    /// Tells all owners who this worker is and which attempts run here. Answers are taken as they come, until the next
+    /// heartbeat is due.
     pub(crate) fn heartbeat(&mut self, context: &mut Context<Link>) {
-        let mut by_run: BTreeMap<RunId, Vec<RunningAttempt>> = BTreeMap::new();
-        for Entry { attempt, claimed, .. } in self.attempts.values() {
-            if let Some(Claimed { token, .. }) = claimed {
-                let running = RunningAttempt { attempt: attempt.clone(), token: *token };
-                by_run.entry(attempt.run.clone()).or_default().push(running);
-            }
-        }
-        for (run, attempts) in by_run {
-            let asked_at = Instant::now();
-            let ask = ask_owner(Rc::clone(&self.config.shared), run.clone(), attempts, self.config.heartbeat);
-            context.spawn(ask.into_actor(self).map(move |answer, link, _| match answer {
-                Asked::Answered(answer) => link.hear_owner(&run, asked_at, answer),
-                Asked::Nobody => {}
-                Asked::Nonsense => link.observed.bad_messages_total += 1,
-            }));
-        }
+        let running = |entry: &Entry| {
+            let Claimed { token, .. } = entry.claimed?;
+            Some(RunningAttempt { attempt: entry.attempt.clone(), token })
+        };
+        let shared = Rc::clone(&self.config.shared);
+        let heartbeat = Heartbeat {
+            worker: shared.info.id.clone(),
+            attempts: self.attempts.values().filter_map(running).collect(),
+            info: Some(self.phase().told_in(&shared.info)),
+            rounds: std::mem::take(&mut self.rounds).into_iter().collect(),
+        };
+        let (interval, link) = (self.config.heartbeat, context.address());
+        let asking = async move { drop(timeout(interval, ask_owners(shared, heartbeat, link)).await) };
+        context.spawn(asking.into_actor(self));
         self.end_overdue(context);
     }
 
-    fn hear_owner(&mut self, run: &RunId, asked_at: Instant, answer: HeartbeatAnswer) {
-        let HeartbeatAnswer { extended, gone, interrupted } = answer;
-        // An owner speaks for the run it was asked about only.
-        for attempt in extended.iter().filter(|attempt| attempt.run == *run) {
-            let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));
-            if let Some(claimed) = entry.and_then(|entry| entry.claimed.as_mut()) {
-                claimed.extended_at = asked_at.max(claimed.extended_at);
-            }
-        }
-        let gone = gone.iter().map(|attempt| (attempt, EndReason::Disowned));
-        // The cancel that was broadcast did not come through.
-        let interrupted = interrupted.iter().map(|attempt| (attempt, EndReason::Cancelled));
-        for (attempt, reason) in gone.chain(interrupted).filter(|(attempt, _)| attempt.run == *run) {
-            if let Some(serial) = self.serials.get(attempt) {
-                self.end(*serial, reason);
-            }
+    /// A heartbeat in a moment, also for those who ask for one until then.
+    pub(crate) fn heartbeat_soon(&mut self, context: &mut Context<Link>) {
+        if !std::mem::replace(&mut self.heartbeat_is_near, true) {
+            context.run_later(MOMENT, |link, context| {
+                link.heartbeat_is_near = false;
+                link.heartbeat(context);
+            });
         }
     }
 
@@ -63,7 +54,7 @@ impl Link {
         for (serial, _) in overdue {
             self.observed.deadlines_passed_total += 1;
             warn!(serial, "no owner answered in time; the attempt is ended");
-            self.end(serial, EndReason::Disowned);
+            self.end(serial, EndReason::Abandoned);
         }
         let next = in_time.into_iter().map(|(_, left)| left).min().filter(|left| *left < self.config.heartbeat);
         if let Some(next) = next {
@@ -72,18 +63,44 @@ impl Link {
     }
 }
 
-enum Asked {
-    Answered(HeartbeatAnswer),
-    Nobody,
-    Nonsense,
+/// Brings Link each answer as it comes.
+async fn ask_owners(shared: Rc<Shared>, heartbeat: Heartbeat, link: Addr<Link>) {
+    let Ok(request) = encode(&WorkerRequest::Heartbeat(heartbeat)) else { return };
+    let asked_at = Instant::now();
+    let mut answers = match shared.ports.control.ask_owners(request).await {
+        Ok(answers) => answers,
+        Err(error) => return debug!(%error, "a heartbeat was not sent"),
+    };
+    while let Some(answer) = answers.next().await {
+        let heard = match decode(&answer) {
+            Ok(OwnerAnswer::Heartbeat(answer)) => link.send(OwnerHeard { answer, asked_at }).await,
+            Ok(OwnerAnswer::Claim(_)) | Err(_) => link.send(NonsenseHeard).await,
+        };
+        if heard.is_err() {
+            return;
+        }
+    }
 }
 
-async fn ask_owner(shared: Rc<Shared>, run: RunId, attempts: Vec<RunningAttempt>, wait: Duration) -> Asked {
-    let heartbeat = Heartbeat { worker: shared.worker.clone(), attempts, info: None, rounds: Vec::new() };
-    let Ok(request) = encode(&WorkerRequest::Heartbeat(heartbeat)) else { return Asked::Nobody };
-    let Ok(Ok(answer)) = timeout(wait, shared.ports.control.request(&run, request)).await else { return Asked::Nobody };
-    match decode(&answer) {
-        Ok(OwnerAnswer::Heartbeat(answer)) => Asked::Answered(answer),
-        Ok(OwnerAnswer::Claim(_)) | Err(_) => Asked::Nonsense,
+impl Handler<OwnerHeard> for Link {
+    type Result = ();
+
+    /// An owner speaks for the runs that it has, and names no others.
+    fn handle(&mut self, message: OwnerHeard, _: &mut Context<Link>) {
+        let OwnerHeard { answer, asked_at } = message;
+        for attempt in &answer.extended {
+            let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));
+            if let Some(claimed) = entry.and_then(|entry| entry.claimed.as_mut()) {
+                claimed.extended_at = asked_at.max(claimed.extended_at);
+            }
+        }
+        let gone = answer.gone.iter().map(|attempt| (attempt, EndReason::Disowned));
+        // The cancel that was broadcast did not come through.
+        let interrupted = answer.interrupted.iter().map(|attempt| (attempt, EndReason::Cancelled));
+        for (attempt, reason) in gone.chain(interrupted) {
+            if let Some(serial) = self.serials.get(attempt) {
+                self.end(*serial, reason);
+            }
+        }
     }
 }

@@ -3,13 +3,19 @@
 //! [`start`] is the way in; `process/README.md` tells how programs are started and ended.
 
 mod attempt;
+mod claim;
 pub mod definition;
+mod drain;
 mod environment;
 mod heartbeat;
+pub mod host_pattern;
 mod link;
 mod listen;
 mod messages;
+mod outbox;
+mod places;
 mod process;
+mod registration;
 mod runner;
 mod worker;
 mod worktree;

@@ -1,21 +1,19 @@
 //! Link: the worker's session. Knows its slots and its attempts, keeps owners informed, ends what they disown.
 
-use crate::attempt::{Attempt, NewAttempt, Shared, publish};
+use crate::attempt::{Attempt, NewAttempt, Shared};
 use crate::listen::{listen_to_broadcasts, pull_tasks};
 use crate::messages::{
-    AttemptClaimed, AttemptGone, BroadcastsMissed, CancelHeard, Drain, EndAttempt, EndReason, NonsenseHeard, Observe,
-    Observed, ReleaseRun, Serial, StopWorker, TasksPulled, Verdict,
+    AttemptClaimed, AttemptGone, BroadcastsMissed, CancelHeard, EndAttempt, EndReason, NonsenseHeard, Observe,
+    Observed, Phase, ReleaseRun, Serial, TasksPulled, Verdict,
 };
+use crate::outbox::Letter;
 use crate::process::Keeper;
 use crate::runner::Ended;
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, ResponseActFuture,
-    ResponseFuture, WrapFuture as _,
-};
+use actix::{Actor, Addr, AsyncContext as _, Context, Handler, ResponseFuture, WrapFuture as _};
 use skein_common::ports::{Target, TaskDelivery};
 use skein_common::wire::{AttemptRef, AttemptReport, Task, decode};
 use skein_common::{AttemptToken, Epoch, RunId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -23,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-/// Messages that wait beside the two that each attempt may send: one of each loop and of the handle. All of them but
-/// the end of an attempt are sent with `send`, so a full mailbox makes senders wait.
+/// Messages that wait beside the two that each attempt may send and the one of each target: of the listeners and of the
+/// handle. All of them but the end of an attempt are sent with `send`, so a full mailbox makes senders wait.
 const MAILBOX_BESIDE_ATTEMPTS: usize = 64;
 /// Runs whose newest owner is remembered after their last attempt here.
 const EPOCHS_MAX: usize = 4096;
@@ -38,14 +36,19 @@ pub(crate) struct Link {
     pub(crate) serials: BTreeMap<AttemptRef, Serial>,
     last_serial: Serial,
     /// Pulled, not claimed, waiting for a slot.
-    backlog: VecDeque<TaskDelivery>,
+    pub(crate) backlog: VecDeque<TaskDelivery>,
     slots_free: watch::Sender<usize>,
     /// Closes when Link is gone.
     alive: watch::Sender<()>,
     newest_epochs: BTreeMap<RunId, Epoch>,
-    loops: Vec<LoopTask>,
-    draining: bool,
-    idle: Vec<oneshot::Sender<()>>,
+    pub(crate) pulls: Vec<LoopTask>,
+    listening: Option<LoopTask>,
+    /// It takes nothing new.
+    pub(crate) closed: bool,
+    pub(crate) heartbeat_is_near: bool,
+    /// What owners asked to report for since the last heartbeat.
+    pub(crate) rounds: BTreeSet<u64>,
+    pub(crate) idle: Vec<oneshot::Sender<()>>,
     pub(crate) observed: Observed,
     /// Dropped with Link, which tells the one that restarts it.
     _died: oneshot::Sender<()>,
@@ -59,6 +62,7 @@ pub(crate) struct LinkConfig {
     pub targets: Vec<Target>,
     pub slots: usize,
     pub heartbeat: Duration,
+    pub phase: watch::Sender<Phase>,
 }
 
 /// An attempt as Link knows it.
@@ -79,7 +83,7 @@ pub(crate) struct Claimed {
 
 /// Ends with its Link.
 #[derive(Debug)]
-struct LoopTask(JoinHandle<()>);
+pub(crate) struct LoopTask(JoinHandle<()>);
 
 impl Drop for LoopTask {
     fn drop(&mut self) {
@@ -91,7 +95,7 @@ impl Link {
     /// Begins to pull. `died` closes when the Link is gone without having been stopped.
     pub(crate) fn begin(config: LinkConfig, died: oneshot::Sender<()>) -> Addr<Link> {
         Link::create(|context| {
-            context.set_mailbox_capacity(2 * config.slots + MAILBOX_BESIDE_ATTEMPTS);
+            context.set_mailbox_capacity(2 * config.slots + config.targets.len() + MAILBOX_BESIDE_ATTEMPTS);
             Link {
                 slots_free: watch::Sender::new(config.slots),
                 config,
@@ -101,8 +105,11 @@ impl Link {
                 backlog: VecDeque::new(),
                 alive: watch::Sender::new(()),
                 newest_epochs: BTreeMap::new(),
-                loops: Vec::new(),
-                draining: false,
+                pulls: Vec::new(),
+                listening: None,
+                closed: false,
+                heartbeat_is_near: false,
+                rounds: BTreeSet::new(),
                 idle: Vec::new(),
                 observed: Observed::default(),
                 _died: died,
@@ -110,9 +117,10 @@ impl Link {
         })
     }
 
-    /// Whether the task of this delivery is being carried out here.
-    fn has_begun(&self, delivery: &TaskDelivery) -> bool {
-        decode::<Task>(&delivery.task).is_ok_and(|task| self.serials.contains_key(&task.attempt))
+    /// What is being carried out here of the task of this delivery.
+    fn begun(&self, delivery: &TaskDelivery) -> Option<&Entry> {
+        let task: Task = decode(&delivery.task).ok()?;
+        self.attempts.get(self.serials.get(&task.attempt)?)
     }
 
     fn take_on(&mut self, delivery: TaskDelivery, context: &mut Context<Link>) {
@@ -177,44 +185,27 @@ impl Link {
     }
 
     fn fill_slots(&mut self, context: &mut Context<Link>) {
-        while *self.slots_free.borrow() > 0 && !self.draining {
+        while *self.slots_free.borrow() > 0 && !self.closed {
             let Some(delivery) = self.backlog.pop_front() else { return };
             self.take_on(delivery, context);
         }
     }
 
-    fn report_lost(&self, entry: &Entry, context: &mut Context<Link>) {
+    fn report_lost(&self, entry: &Entry) {
         let Some(Claimed { token, .. }) = entry.claimed else { return };
-        let shared = Rc::clone(&self.config.shared);
+        let shared = &self.config.shared;
         let lost = Ended::lost(Some("worker_fault"), "the attempt died of a fault in the worker");
         let report = AttemptReport {
             attempt: entry.attempt.clone(),
             token,
-            worker: shared.worker.clone(),
+            worker: shared.info.id.clone(),
             end: lost.end,
             usage: lost.usage,
             notes: lost.notes,
             elapsed_ms: 0,
         };
-        context.spawn(async move { publish(&shared.ports, &report).await }.into_actor(self));
-    }
-
-    fn drain(&mut self) -> oneshot::Receiver<()> {
-        self.draining = true;
-        self.loops.clear();
-        // Nobody claimed them, so they are delivered to somebody else.
-        self.backlog.clear();
-        let (idle, when_idle) = oneshot::channel();
-        self.idle.push(idle);
-        self.tell_if_idle();
-        when_idle
-    }
-
-    fn tell_if_idle(&mut self) {
-        if self.draining && self.attempts.is_empty() {
-            for idle in self.idle.drain(..) {
-                let _ = idle.send(());
-            }
+        if let Some(letter) = Letter::of(&report) {
+            shared.outbox.send_beside(letter, || {});
         }
     }
 }
@@ -224,12 +215,18 @@ impl Actor for Link {
 
     fn started(&mut self, context: &mut Context<Link>) {
         let ports = &self.config.shared.ports;
-        for target in self.config.targets.clone() {
-            let pulling = pull_tasks(ports.tasks.clone(), target, self.slots_free.subscribe(), context.address());
-            self.loops.push(LoopTask(actix_rt::spawn(pulling)));
-        }
         let listening = listen_to_broadcasts(ports.control.clone(), context.address());
-        self.loops.push(LoopTask(actix_rt::spawn(listening)));
+        self.listening = Some(LoopTask(actix_rt::spawn(listening)));
+        if self.phase() == Phase::Working {
+            for target in self.config.targets.clone() {
+                let pulling = pull_tasks(ports.tasks.clone(), target, self.slots_free.subscribe(), context.address());
+                self.pulls.push(LoopTask(actix_rt::spawn(pulling)));
+            }
+        } else {
+            // The session before this one was draining, and died.
+            self.close();
+        }
+        self.heartbeat(context);
         context.run_interval(self.config.heartbeat, |link, context| link.heartbeat(context));
     }
 
@@ -242,11 +239,14 @@ impl Handler<TasksPulled> for Link {
     type Result = ();
 
     fn handle(&mut self, message: TasksPulled, context: &mut Context<Link>) {
-        if !self.draining {
+        if !self.closed {
             for delivery in message.deliveries {
-                // Delivered again before it was done: it must not be carried out again when the first one has ended.
-                if self.has_begun(&delivery) {
-                    self.drop_task(delivery.delivery, context);
+                if let Some(begun) = self.begun(&delivery) {
+                    // Delivered again before it was done: it must not be carried out again when the first one has
+                    // ended. While nobody has answered the claim it must not be marked done either.
+                    if begun.claimed.is_some() {
+                        self.drop_task(delivery.delivery, context);
+                    }
                 } else if !self.backlog.iter().any(|waiting| waiting.task == delivery.task) {
                     self.backlog.push_back(delivery);
                 }
@@ -285,7 +285,7 @@ impl Handler<AttemptGone> for Link {
         if message.died {
             self.observed.attempts_died_total += 1;
             error!(run_id = %entry.attempt.run, agent = entry.attempt.agent, "an attempt died of a fault of ours");
-            self.report_lost(&entry, context);
+            self.report_lost(&entry);
         }
         self.fill_slots(context);
         self.tell_if_idle();
@@ -314,7 +314,7 @@ impl Handler<BroadcastsMissed> for Link {
     type Result = ();
 
     fn handle(&mut self, _: BroadcastsMissed, context: &mut Context<Link>) {
-        self.heartbeat(context);
+        self.heartbeat_soon(context);
     }
 }
 
@@ -323,32 +323,6 @@ impl Handler<NonsenseHeard> for Link {
 
     fn handle(&mut self, _: NonsenseHeard, _: &mut Context<Link>) {
         self.observed.bad_messages_total += 1;
-    }
-}
-
-impl Handler<Drain> for Link {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: Drain, _: &mut Context<Link>) -> ResponseFuture<()> {
-        let idle = self.drain();
-        Box::pin(async move { drop(idle.await) })
-    }
-}
-
-impl Handler<StopWorker> for Link {
-    type Result = ResponseActFuture<Link, ()>;
-
-    fn handle(&mut self, _: StopWorker, _: &mut Context<Link>) -> ResponseActFuture<Link, ()> {
-        let idle = self.drain();
-        for serial in self.attempts.keys() {
-            self.end(*serial, EndReason::WorkerStops);
-        }
-        let keeper = Rc::clone(&self.config.keeper);
-        let all_gone = async move {
-            let _ = idle.await;
-            keeper.close().await;
-        };
-        Box::pin(all_gone.into_actor(self).map(|(), _, context| context.stop()))
     }
 }
 

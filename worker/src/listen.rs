@@ -1,10 +1,10 @@
 //! The two loops beside Link: they wait at the ports and bring it what comes.
 
 use crate::link::Link;
-use crate::messages::{BroadcastsMissed, CancelHeard, NonsenseHeard, TasksPulled};
+use crate::messages::{BroadcastsMissed, CancelHeard, NonsenseHeard, OrderHeard, TasksPulled};
 use actix::Addr;
 use skein_common::ports::{Control, FeedItem, Target, Tasks};
-use skein_common::wire::decode;
+use skein_common::wire::{Broadcast, decode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -51,7 +51,8 @@ pub(crate) async fn listen_to_broadcasts(control: Arc<dyn Control>, link: Addr<L
             let heard = match item {
                 FeedItem::Missed(_) => link.send(BroadcastsMissed).await,
                 FeedItem::Item(bytes) => match decode(&bytes) {
-                    Ok(cancel) => link.send(CancelHeard { cancel }).await,
+                    Ok(Broadcast::Cancel(cancel)) => link.send(CancelHeard { cancel }).await,
+                    Ok(Broadcast::Order(order)) => link.send(OrderHeard { order }).await,
                     Err(error) => {
                         warn!(%error, "a broadcast is no message of this version");
                         link.send(NonsenseHeard).await

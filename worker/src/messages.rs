@@ -2,7 +2,7 @@
 
 use actix::Message;
 use skein_common::ports::TaskDelivery;
-use skein_common::wire::Cancel;
+use skein_common::wire::{Cancel, HeartbeatAnswer, WorkerInfo, WorkerOrder};
 use skein_common::{AttemptToken, Epoch, RunId};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,7 +54,24 @@ pub(crate) struct CancelHeard {
     pub cancel: Cancel,
 }
 
-/// Something came that is no message of ours. Sent by: the broadcast listener. Not answered.
+/// An owner tells workers what to do. Sent by: the broadcast listener. Answered when it is under way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct OrderHeard {
+    pub order: WorkerOrder,
+}
+
+/// An owner answered a heartbeat. Sent by: who listens to the answers to it. Answered when it is obeyed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct OwnerHeard {
+    pub answer: HeartbeatAnswer,
+    /// When the heartbeat was sent: deadlines count from here.
+    pub asked_at: Instant,
+}
+
+/// Something came that is no message of ours. Sent by: the broadcast listener, Attempt, who listens to the answers to a
+/// heartbeat. Not answered.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct NonsenseHeard;
@@ -64,7 +81,7 @@ pub(crate) struct NonsenseHeard;
 #[rtype(result = "()")]
 pub(crate) struct BroadcastsMissed;
 
-/// Takes nothing new. Sent by: the worker's handle. Answered when the last attempt is over.
+/// Takes nothing new (A8). Sent by: the worker's handle. Answered when the last attempt is over.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
@@ -116,10 +133,29 @@ pub(crate) struct EndAttempt {
 pub(crate) enum EndReason {
     /// The owner cancelled it and wants to hear so.
     Cancelled,
-    /// The owner does not know it (any more), or did not answer in time: nobody waits for a report.
+    /// Its owner says that it does not know it (any more): nobody waits for a report.
     Disowned,
+    /// No owner answered in time, or the session died. A report that is finished may still be of use to a successor.
+    Abandoned,
     /// The worker ends.
     WorkerStops,
+}
+
+/// Where a worker is in its life. Survives a fault of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Working,
+    /// Takes nothing new (A8).
+    Draining,
+    /// And has nothing left to do.
+    Drained,
+}
+
+impl Phase {
+    /// What the worker tells of itself in this phase.
+    pub(crate) fn told_in(self, info: &WorkerInfo) -> WorkerInfo {
+        WorkerInfo { draining: self != Phase::Working, ..info.clone() }
+    }
 }
 
 /// Panics. Sent by: a test. Not answered.

@@ -1,16 +1,14 @@
 //! `skein pause`, `stop`, `agent-stop`, `agent-restart`, `agent-skip`: what a person does to a run that lives.
 
 use crate::args::{AgentArgs, Global, RunName};
-use crate::client::Client;
+use crate::client::{Client, is_problem, refusal};
 use crate::commands::agents;
 use crate::exit::{Code, unreachable, usage};
-use crate::output;
-use crate::session::existing_store;
-use crate::stored;
+use crate::{output, reading};
 use skein_common::RunId;
 use skein_common::run::RunStatus;
 use skein_common::view::{AgentView, RunView};
-use skein_coordinator::api::{Problem, ProblemKind};
+use skein_coordinator::api::ProblemKind;
 
 /// Holds the run: agents that run finish, nothing new starts.
 ///
@@ -58,10 +56,10 @@ pub async fn agent_skip(global: &Global, args: AgentArgs) -> anyhow::Result<Code
 /// It lives and is not paused.
 pub async fn resume_paused(global: &Global, run: &RunId) -> anyhow::Result<Option<Code>> {
     let Some(client) = Client::of_run(global, run)? else { return Ok(None) };
-    match client.post::<RunView>(&format!("/runs/{run}/resume"), None::<&()>).await {
+    match client.post::<RunView>(&format!("/runs/{run}/resume")).await {
         Ok(view) => say_run(global, &view).map(Some),
-        Err(error) if is(&error, ProblemKind::NotHere) => Ok(None),
-        Err(error) if is(&error, ProblemKind::Conflict) => {
+        Err(error) if is_problem(&error, ProblemKind::NotHere) => Ok(None),
+        Err(error) if is_problem(&error, ProblemKind::Conflict) => {
             Err(usage(format!("{run} is being run by another process, and there is nothing to resume: {error}")))
         }
         Err(error) => Err(refusal(error)),
@@ -86,8 +84,8 @@ async fn control_agent(global: &Global, args: &AgentArgs, action: &str) -> anyho
 
 async fn ask<T: serde::de::DeserializeOwned>(global: &Global, run: &RunId, path: &str) -> anyhow::Result<T> {
     let Some(client) = Client::of_run(global, run)? else { return Err(nobody_executes(global, run).await) };
-    match client.post(path, None::<&()>).await {
-        Err(error) if is(&error, ProblemKind::NotHere) => Err(nobody_executes(global, run).await),
+    match client.post(path).await {
+        Err(error) if is_problem(&error, ProblemKind::NotHere) => Err(nobody_executes(global, run).await),
         answer => answer.map_err(refusal),
     }
 }
@@ -101,25 +99,13 @@ fn say_run(global: &Global, view: &RunView) -> anyhow::Result<Code> {
     Ok(Code::Completed)
 }
 
-fn is(error: &anyhow::Error, kind: ProblemKind) -> bool {
-    error.downcast_ref::<Problem>().is_some_and(|problem| problem.kind == kind)
-}
-
-/// What a person asked for cannot be: another command can.
-fn refusal(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<Problem>().map(|problem| problem.kind) {
-        Some(ProblemKind::Conflict | ProblemKind::NotFound | ProblemKind::Forbidden) => usage(error.to_string()),
-        _ => error,
-    }
-}
-
 /// Why there is nobody to ask.
-async fn nobody_executes(global: &Global, run: &RunId) -> anyhow::Error {
+pub async fn nobody_executes(global: &Global, run: &RunId) -> anyhow::Error {
     match status(global, run).await {
         Ok(status) if status.is_end() => usage(format!("{run} has ended: it {status}")),
         Ok(RunStatus::Interrupted) => {
-            let command = crate::session::resume_command(global, run);
-            usage(format!("nobody executes {run}: it was interrupted; continue it with: {command}"))
+            let next = crate::session::how_to_go_on(global, run);
+            usage(format!("nobody executes {run}: it was interrupted; {next}"))
         }
         Ok(status) => unreachable(format!("{run} is {status}, but the process that executes it cannot be reached")),
         Err(error) => error,
@@ -127,6 +113,5 @@ async fn nobody_executes(global: &Global, run: &RunId) -> anyhow::Error {
 }
 
 async fn status(global: &Global, run: &RunId) -> anyhow::Result<RunStatus> {
-    let store = existing_store(global)?;
-    Ok(stored::view(&store.ports(), run).await?.status)
+    Ok(reading::open(global)?.view(run).await?.status)
 }

@@ -17,3 +17,4 @@ pub mod saved_commands;
 pub mod serve;
 pub mod show;
 pub mod trust;
+pub mod workers;

@@ -2,7 +2,7 @@
 //! again with its results.
 
 use crate::args::{Global, RunName};
-use crate::commands::control::resume_paused;
+use crate::commands::control::{nobody_executes, resume_paused};
 use crate::exit::{Code, usage};
 use crate::output;
 use crate::session::{Session, existing_store};
@@ -26,6 +26,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 pub async fn resume(global: &Global, args: RunName) -> anyhow::Result<Code> {
     if let Some(code) = resume_paused(global, &args.run).await? {
         return Ok(code);
+    }
+    if let Some(url) = global.settings.api_url() {
+        let nobody = nobody_executes(global, &args.run).await;
+        return Err(nobody.context(format!("at {url} only a paused run can be resumed")));
     }
     let store = existing_store(global)?;
     let parent = Parent::load(&store.ports(), &args.run).await?;

@@ -1,14 +1,16 @@
 //! `skein run`: start a workflow and follow it to its end.
 
 use crate::args::{Global, RunArgs};
-use crate::client::Client;
+use crate::client::{Client, refusal};
 use crate::commands::resume;
 use crate::exit::{Code, unreachable, usage};
+use crate::follow;
 use crate::launch::{self, Launch};
 use crate::output::{self, printable};
 use crate::session::{Session, existing_store, this_program};
 use crate::settings::Settings;
 use anyhow::Context as _;
+use skein_common::RunId;
 use skein_common::script::{Loaded, ScriptError};
 use skein_coordinator::api::{Accepted, Submission};
 use skein_script::{HostPool, LoadError};
@@ -19,6 +21,10 @@ use std::io::{BufRead, IsTerminal, Write as _};
 /// # Errors
 /// The run cannot be started, or did not end.
 pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
+    let client = if args.dry_run { None } else { Client::of_url(global)? };
+    if client.is_some() {
+        refuse_what_needs_a_store(&args)?;
+    }
     let mut launch = launch::prepare(&args, &global.settings)?;
     if let Some(parent) = &args.resume {
         let store = existing_store(global)?;
@@ -34,6 +40,10 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
     }
     if args.detach {
         return detach(global, launch).await;
+    }
+    if let Some(client) = client {
+        let run = submit(global, &client, launch).await?;
+        return follow::to_its_end(global, &client, &run).await?.report(global, args.strict);
     }
     if args.dry_run {
         let store = tempfile::tempdir().context("no place for a dry run")?;
@@ -52,13 +62,33 @@ async fn detach(global: &Global, launch: Launch) -> anyhow::Result<Code> {
         )
     };
     let client = Client::of_serve(global)?.ok_or_else(none)?;
-    let Accepted { run } = client.post("/runs", Some(&Submission { spec: launch.spec })).await?;
+    let run = submit(global, &client, launch).await?;
     if global.json {
         output::json(&serde_json::json!({ "run": run }))?;
     } else {
         output::line(run.as_str());
     }
     Ok(Code::Completed)
+}
+
+/// Hands the run to another process. What may be read by its path is read there: on this machine only it is what the
+/// person sees.
+async fn submit(global: &Global, client: &Client, launch: Launch) -> anyhow::Result<RunId> {
+    let mut spec = launch.spec;
+    if global.settings.api_url().is_some_and(|url| !url.is_of_this_machine()) {
+        spec.script_roots.clear();
+    }
+    let Accepted { run } = client.post_once("/runs", &Submission { spec }).await.map_err(refusal)?;
+    Ok(run)
+}
+
+fn refuse_what_needs_a_store(args: &RunArgs) -> anyhow::Result<()> {
+    let flag = match args {
+        RunArgs { events: true, .. } => "--events",
+        RunArgs { resume: Some(_), .. } => "--resume",
+        _ => return Ok(()),
+    };
+    Err(usage(format!("{flag} works on a store of this machine: name one with --store DIR, or leave it out")))
 }
 
 async fn start(global: &Global, session: Session, launch: Launch, strict: bool) -> anyhow::Result<Code> {

@@ -3,8 +3,7 @@
 use crate::args::{Global, RunsArgs};
 use crate::exit::Code;
 use crate::output::{self, printable, short_time};
-use crate::session::store_if_any;
-use crate::stored;
+use crate::reading;
 use skein_common::view::RunView;
 
 /// Lists.
@@ -12,11 +11,7 @@ use skein_common::view::RunView;
 /// # Errors
 /// The store cannot be read.
 pub async fn runs(global: &Global, args: RunsArgs) -> anyhow::Result<Code> {
-    let views = match store_if_any(global)? {
-        Some(store) => stored::list(&store.ports(), args.limit).await?,
-        None => Vec::new(),
-    };
-    let views: Vec<RunView> = views.into_iter().map(|view| stored::with_store(global, view)).collect();
+    let views = reading::open(global)?.list(args.limit).await?;
     if global.json {
         output::json(&views)?;
         return Ok(Code::Completed);

@@ -7,8 +7,8 @@ use crate::session::Session;
 /// Serves.
 ///
 /// # Errors
-/// Another `skein serve` has the store, or it cannot be opened.
-pub async fn serve(global: &Global, _: ServeArgs) -> anyhow::Result<Code> {
+/// Another `skein serve` has the store, it cannot be opened, or the address cannot be listened on.
+pub async fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Code> {
     let session = Session::start(&global.settings, &global.settings.store_dir()?).await?;
-    session.serve().await
+    session.serve(&global.settings, args.listen.or(global.settings.api.listen)).await
 }

@@ -2,18 +2,15 @@
 
 use crate::args::{Global, RunName};
 use crate::exit::{Code, usage};
-use crate::session::existing_store;
-use crate::{output, report, stored};
+use crate::{output, reading, report};
 use skein_common::run::RunStatus;
-use skein_coordinator::load_text;
 
 /// Shows the run as it stands.
 ///
 /// # Errors
 /// There is no such run, or it cannot be read.
 pub async fn show(global: &Global, args: RunName) -> anyhow::Result<Code> {
-    let store = existing_store(global)?;
-    let view = stored::with_store(global, stored::view(&store.ports(), &args.run).await?);
+    let view = reading::open(global)?.view(&args.run).await?;
     if global.json {
         output::json(&view)?;
     } else {
@@ -27,8 +24,7 @@ pub async fn show(global: &Global, args: RunName) -> anyhow::Result<Code> {
 /// # Errors
 /// There is no such run, or it has not ended.
 pub async fn result(global: &Global, args: RunName) -> anyhow::Result<Code> {
-    let store = existing_store(global)?;
-    let view = stored::with_store(global, stored::view(&store.ports(), &args.run).await?);
+    let view = reading::open(global)?.view(&args.run).await?;
     match (&view.result, view.status) {
         (Some(result), RunStatus::Completed) if global.json => output::line(result.get()),
         (Some(result), RunStatus::Completed) => output::line(&report::shown_result(result.get())),
@@ -49,9 +45,7 @@ pub async fn result(global: &Global, args: RunName) -> anyhow::Result<Code> {
 /// # Errors
 /// There is no such run, or it cannot be read.
 pub async fn script(global: &Global, args: RunName) -> anyhow::Result<Code> {
-    let store = existing_store(global)?;
-    let stored = stored::load(&store.ports(), &args.run).await?;
-    let text = load_text(store.ports().blobs.as_ref(), &args.run, &stored.run.state().spec.script).await?;
+    let text = reading::open(global)?.script(&args.run).await?;
     if global.json {
         output::json(&serde_json::json!({ "run": args.run, "script": text }))?;
     } else {

@@ -29,6 +29,11 @@ enum Screen {
 impl Progress {
     /// Chooses the way to show it: nothing when quiet, a block for a person, lines for a file.
     pub fn start(global: &Global, watcher: Watcher) -> Progress {
+        Progress { watcher: Some(watcher), ..Progress::unwatched(global) }
+    }
+
+    /// The same for a run of which views and lines come from elsewhere.
+    pub fn unwatched(global: &Global) -> Progress {
         let screen = if global.quiet {
             Screen::Nothing
         } else if output::stderr_is_terminal() {
@@ -36,7 +41,7 @@ impl Progress {
         } else {
             Screen::Lines(Lines::default())
         };
-        Progress { watcher: Some(watcher), screen }
+        Progress { watcher: None, screen }
     }
 
     /// Waits for something to show and shows it. Never ends the caller's loop by itself.
@@ -45,22 +50,22 @@ impl Progress {
         match tokio::time::timeout(TICK, watcher.next()).await {
             Ok(Some(item)) => self.show(item),
             Ok(None) => self.watcher = None,
-            Err(_quiet) => {
-                if let Screen::Block(block) = &mut self.screen {
-                    block.tick();
-                }
-            }
+            Err(_quiet) => self.tick(),
+        }
+    }
+
+    /// Time went on.
+    pub fn tick(&mut self) {
+        if let Screen::Block(block) = &mut self.screen {
+            block.tick();
         }
     }
 
     fn show(&mut self, item: WatchItem) {
         match item {
             WatchItem::View { json } => {
-                let Ok(view) = serde_json::from_str::<RunView>(&json) else { return };
-                match &mut self.screen {
-                    Screen::Nothing => {}
-                    Screen::Block(block) => block.view(view),
-                    Screen::Lines(lines) => lines.view(&view),
+                if let Ok(view) = serde_json::from_str::<RunView>(&json) {
+                    self.view(view);
                 }
             }
             WatchItem::Event { event, .. } => {
@@ -74,7 +79,17 @@ impl Progress {
         }
     }
 
-    fn line(&mut self, line: &str) {
+    /// Shows how the run stands now.
+    pub fn view(&mut self, view: RunView) {
+        match &mut self.screen {
+            Screen::Nothing => {}
+            Screen::Block(block) => block.view(view),
+            Screen::Lines(lines) => lines.view(&view),
+        }
+    }
+
+    /// Shows a line that is safe for a terminal.
+    pub fn line(&mut self, line: &str) {
         match &mut self.screen {
             Screen::Nothing => {}
             Screen::Block(block) => block.line(line),

@@ -1,15 +1,19 @@
 //! Keys: everything that can be set, with its variable, its kind and who may set it.
 
-use super::Settings;
+use super::{Secret, Settings};
 use crate::launch::parse_tokens;
+use crate::remote::{ApiUrl, BadUrl};
 use serde_json::{Value, json};
 use skein_common::agent::RunnerKind;
 use skein_common::config::parse_duration_ms;
 use skein_common::run::{BudgetUnit, RunLimits};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The store has a flag of its own.
 pub const STORE: &str = "store.dir";
+/// And so has where to ask.
+pub const URL: &str = "api.url";
 /// A hundred years.
 const RETENTION_DAYS_MAX: u32 = 36_500;
 
@@ -63,11 +67,17 @@ impl Key {
 
 macro_rules! key {
     ($name:literal, $variable:literal, $from_project:ident, $read:expr, $show:expr, $($field:ident).+) => {
+        key!($name, $variable, $from_project, $read, $show, $($field).+, secret: false)
+    };
+    (
+        $name:literal, $variable:literal, $from_project:ident, $read:expr, $show:expr, $($field:ident).+,
+        secret: $secret:literal
+    ) => {
         Key {
             name: $name,
             variable: $variable,
             from_project: FromProject::$from_project,
-            secret: false,
+            secret: $secret,
             set: |settings, value| {
                 settings.$($field).+ = $read(value)?;
                 Ok(())
@@ -82,6 +92,12 @@ pub static KEYS: &[Key] = &[
     key!("store.dir", "SKEIN_STORE", Never, folder, shown_store, store),
     key!("log.filter", "SKEIN_LOG", Never, some_text, to_json, log),
     key!("retention.days", "SKEIN_RETENTION_DAYS", Never, days, to_json, retention.days),
+    key!("node.dir", "SKEIN_NODE_DIR", Never, folder, shown_node, node_dir),
+    key!("api.url", "SKEIN_URL", Never, url, shown_url, api.url),
+    key!("api.token", "SKEIN_TOKEN", Never, secret, shown_secret, api.token, secret: true),
+    key!("api.token_file", "SKEIN_TOKEN_FILE", Never, folder, to_json, api.token_file),
+    key!("api.listen", "SKEIN_LISTEN", Never, address, to_json, api.listen),
+    key!("api.hosts", "SKEIN_API_HOSTS", Never, names, to_json, api.hosts),
     key!("limits.concurrency", "SKEIN_CONCURRENCY", Yes, concurrency, to_json, runs.limits.concurrency),
     key!("limits.agents", "SKEIN_MAX_AGENTS", Yes, agents, to_json, runs.limits.agents_max),
     key!("limits.timeout", "SKEIN_TIMEOUT", Yes, some_time, shown_some_time, runs.timeout_ms),
@@ -141,6 +157,20 @@ fn some_text(value: &Value) -> Result<Option<String>, String> {
 
 fn folder(value: &Value) -> Result<Option<PathBuf>, String> {
     text(value).map(|text| Some(PathBuf::from(text)))
+}
+
+fn url(value: &Value) -> Result<Option<ApiUrl>, String> {
+    text(value)?.parse().map(Some).map_err(|error: BadUrl| error.to_string())
+}
+
+/// The text itself is not told again.
+fn secret(value: &Value) -> Result<Option<Secret>, String> {
+    text(value).map(|text| Some(Secret::new(text.trim().to_owned())))
+}
+
+fn address(value: &Value) -> Result<Option<SocketAddr>, String> {
+    let parsed = text(value)?.trim().parse();
+    parsed.map(Some).map_err(|_| String::from("is no address such as \"127.0.0.1:7717\""))
 }
 
 fn number(value: &Value) -> Option<u64> {
@@ -233,6 +263,20 @@ fn to_json<T: serde::Serialize>(value: &T) -> Value {
 fn shown_store(dir: &Option<PathBuf>) -> Value {
     let shown = dir.clone().or_else(super::state_dir);
     shown.map_or(Value::Null, |dir| json!(dir.to_string_lossy()))
+}
+
+fn shown_node(dir: &Option<PathBuf>) -> Value {
+    let shown = dir.clone().or_else(super::paths::default_node_dir);
+    shown.map_or(Value::Null, |dir| json!(dir.to_string_lossy()))
+}
+
+fn shown_url(url: &Option<ApiUrl>) -> Value {
+    url.as_ref().map_or(Value::Null, |url| json!(url.to_string()))
+}
+
+/// Whether there is one; `Key::shown` says no more.
+fn shown_secret(secret: &Option<Secret>) -> Value {
+    secret.as_ref().map_or(Value::Null, |_| json!("***"))
 }
 
 fn shown_time(ms: &u64) -> Value {

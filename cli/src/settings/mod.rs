@@ -3,17 +3,20 @@
 //! [`keys`] says what can be set and from where, [`layers`] reads it, [`project`] knows what of a project needs trust,
 //! [`trust`] keeps which projects have it.
 
+mod api;
 mod keys;
 mod layers;
 mod paths;
 mod project;
 pub mod trust;
 
+pub use api::{ApiSettings, Secret};
 pub use keys::{KEYS, Key};
 pub use layers::{Origin, Problem, project_items_that_need_trust};
 pub use paths::{config_files, home_dir, state_dir};
 pub use project::{ProjectAgent, ProjectItems, trusted_definitions};
 
+use crate::remote::ApiUrl;
 use skein_common::agent::RunnerKind;
 use skein_common::config::{CoordinatorSettings, WorkerSettings};
 use skein_common::run::{BudgetUnit, RunLimits};
@@ -31,6 +34,8 @@ pub struct Settings {
     pub host_limits: HostLimits,
     pub runs: RunDefaults,
     pub retention: RetentionSettings,
+    pub api: ApiSettings,
+    node_dir: Option<PathBuf>,
     store: Option<PathBuf>,
     log: Option<String>,
     origins: BTreeMap<&'static str, Origin>,
@@ -88,14 +93,19 @@ impl Default for RetentionSettings {
 }
 
 impl Settings {
-    /// Reads all layers; `store_flag` is what `--store` said. What is wrong in them is named and does not count.
+    /// Reads all layers; the flags are what `--store` and `--url` said. What is wrong in them is named and does not
+    /// count.
     #[must_use]
-    pub fn load(store_flag: Option<&PathBuf>) -> (Settings, Vec<Problem>) {
+    pub fn load(store_flag: Option<&PathBuf>, url_flag: Option<&ApiUrl>) -> (Settings, Vec<Problem>) {
         let mut settings = Settings::default();
         let problems = layers::apply_all(&mut settings);
         if let Some(dir) = store_flag {
             settings.store = Some(dir.clone());
             settings.origins.insert(keys::STORE, Origin::Flag("--store"));
+        }
+        if let Some(url) = url_flag {
+            settings.api.url = Some(url.clone());
+            settings.origins.insert(keys::URL, Origin::Flag("--url"));
         }
         (settings, problems)
     }
@@ -115,6 +125,30 @@ impl Settings {
             Some(dir) => Ok(dir.clone()),
             None => state_dir().ok_or_else(|| anyhow::anyhow!("no home directory: name one with --store DIR")),
         }
+    }
+
+    /// Where this machine's own files of Skein are, such as the token of its API: as set, else in the platform's state
+    /// directory.
+    ///
+    /// # Errors
+    /// There is no home directory to find it in.
+    pub fn node_dir(&self) -> anyhow::Result<PathBuf> {
+        let found = self.node_dir.clone().or_else(paths::default_node_dir);
+        found.ok_or_else(|| anyhow::anyhow!("no home directory: name a folder with SKEIN_NODE_DIR"))
+    }
+
+    /// Where commands ask instead of working on a store of this machine. A store that was typed is meant, whatever is
+    /// set elsewhere.
+    #[must_use]
+    pub fn api_url(&self) -> Option<&ApiUrl> {
+        self.api.url.as_ref().filter(|_| self.store_of_flag().is_none())
+    }
+
+    /// The URL, when a flag named it: the next command must name it, too.
+    #[must_use]
+    pub fn url_of_flag(&self) -> Option<&ApiUrl> {
+        let is_flag = matches!(self.origins.get(keys::URL), Some(Origin::Flag(_)));
+        self.api.url.as_ref().filter(|_| is_flag)
     }
 
     /// The store, when a flag named it: the next command must name it, too.

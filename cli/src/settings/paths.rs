@@ -24,6 +24,12 @@ pub fn state_dir() -> Option<PathBuf> {
     Some(state.join("skein"))
 }
 
+/// In it: what belongs to this machine, whichever store it works on.
+#[must_use]
+pub fn default_node_dir() -> Option<PathBuf> {
+    Some(state_dir()?.join("node"))
+}
+
 /// The user's home, if the environment names one.
 #[must_use]
 pub fn home_dir() -> Option<PathBuf> {

@@ -1,5 +1,6 @@
 //! What a run can be asked to do, and the answer when it will not.
 
+use serde::{Deserialize, Serialize};
 use skein_common::agent::{Cause, Usage};
 use skein_common::script::{Loaded, Op, ScriptError};
 use skein_common::wire::AttemptEnd;
@@ -46,8 +47,9 @@ pub enum Command {
     Abort { kind: String, message: String },
 }
 
-/// Why a command changes nothing. An answer, not an error.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a command changes nothing. An answer, not an error. Sent between coordinators: grows by optional fields only.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "refused", rename_all = "snake_case")]
 pub enum Refused {
     #[error("the run has ended")]
     Ended,

@@ -6,14 +6,14 @@ use super::messages::{
     Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, Inherit, Interrupt, RegisterRun, ResultsArrived,
     WorkerAsked,
 };
-use crate::attempts::{Attempts, Consequences, Inheritance, News};
+use crate::attempts::{Attempts, Consequences, News};
 use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{ControlServer, Ports};
 use skein_common::wire::{
-    AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, WorkerInfo, WorkerOrder, WorkerRequest, decode,
-    encode,
+    AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, ResultsMarker, WorkerInfo, WorkerOrder,
+    WorkerRequest, decode, encode,
 };
 use skein_common::{AttemptToken, RunId};
 use skein_engine::Command;
@@ -34,8 +34,8 @@ pub(super) struct Fleet {
     settings: CoordinatorSettings,
     runs: BTreeMap<RunId, Recipient<Deliver>>,
     attempts: Attempts,
-    /// Journals of runs that were taken over, until the workers are known that may have their attempts.
-    inherited: Vec<Inheritance>,
+    /// Runs that were taken over, until the workers are known that may have their attempts.
+    inherited: Vec<RunId>,
     reads_table: bool,
     lookups: Lookups,
 }
@@ -66,6 +66,7 @@ impl Fleet {
             Ok(WorkerRequest::Heartbeat(beat)) => {
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.follow(consequences, now);
+                self.send_markers(context);
                 if let (Some(info), true) = (&beat.info, news != News::Nothing) {
                     self.note_worker(info, context);
                 }
@@ -94,10 +95,13 @@ impl Fleet {
                     Reported::Stale
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "result dropped");
-                Reported::Stale
-            }
+            Err(error) => match decode::<ResultsMarker>(report) {
+                Ok(ResultsMarker { marker }) => Reported::Marker(marker),
+                Err(_) => {
+                    tracing::warn!(%error, "result dropped");
+                    Reported::Stale
+                }
+            },
         }
     }
 
@@ -109,6 +113,7 @@ impl Fleet {
             self.strike_worker(worker, context);
         }
         self.follow(consequences, now);
+        self.send_markers(context);
         let verdicts = self.attempts.verdicts(now);
         let again = self.attempts.overdue(now);
         self.follow(Consequences { verdicts, again }, now);
@@ -155,6 +160,20 @@ impl Fleet {
         }
     }
 
+    /// Sent until they come back: what was published before them is here then.
+    fn send_markers(&mut self, context: &mut Context<Fleet>) {
+        for (run, marker) in self.attempts.markers(rand::random) {
+            let Ok(bytes) = encode(&ResultsMarker { marker }) else { continue };
+            let results = self.ports.results.clone();
+            let sent = async move {
+                if let Err(error) = results.publish(&run, bytes).await {
+                    tracing::warn!(run_id = %run, %error, "whether results are on their way is not known yet");
+                }
+            };
+            context.spawn(sent.into_actor(self));
+        }
+    }
+
     fn note_worker(&self, info: &WorkerInfo, context: &mut Context<Fleet>) {
         if self.ports.shards.is_none() {
             return;
@@ -196,9 +215,8 @@ impl Fleet {
             }
         };
         context.spawn(read.into_actor(self).map(|(workers, inherited), fleet, context| {
-            let now = Instant::now();
-            let consequences = fleet.attempts.inherit(inherited, &workers, rand::random(), now);
-            fleet.follow(consequences, now);
+            fleet.attempts.inherit(&inherited, &workers, rand::random(), Instant::now());
+            fleet.send_markers(context);
             fleet.ask_for_reports(context);
             fleet.reads_table = false;
             fleet.read_table(context);
@@ -212,6 +230,8 @@ enum Reported {
     /// Its run is not executed here yet.
     Early(RunId),
     Stale,
+    /// One of ours, after all results that were published before it.
+    Marker(u64),
 }
 
 impl Actor for Fleet {
@@ -270,7 +290,8 @@ impl Handler<Inherit> for Fleet {
     type Result = ();
 
     fn handle(&mut self, Inherit(inheritance): Inherit, context: &mut Context<Fleet>) {
-        self.inherited.push(inheritance);
+        self.attempts.know(&inheritance, Instant::now());
+        self.inherited.push(inheritance.run);
         self.read_table(context);
     }
 }
@@ -333,7 +354,7 @@ impl Handler<ResultsArrived> for Fleet {
         context: &mut Context<Fleet>,
     ) -> ResponseFuture<()> {
         let mut by_run: BTreeMap<RunId, Vec<Incoming>> = BTreeMap::new();
-        let mut dropped = Vec::new();
+        let (mut dropped, mut drained) = (Vec::new(), Vec::new());
         for delivery in deliveries {
             match self.accept_report(&delivery.result) {
                 Reported::Accepted(report) => {
@@ -347,7 +368,15 @@ impl Handler<ResultsArrived> for Fleet {
                 }
                 Reported::Early(run) => self.look_up(run, context),
                 Reported::Stale => dropped.push(delivery.delivery),
+                Reported::Marker(marker) => {
+                    dropped.push(delivery.delivery);
+                    drained.push((delivery.run, marker));
+                }
             }
+        }
+        for (run, marker) in drained {
+            let consequences = self.attempts.drained(&run, marker);
+            self.follow(consequences, Instant::now());
         }
         let sends: Vec<_> = by_run
             .into_iter()

@@ -4,7 +4,7 @@ use crate::attempts::Inheritance;
 use crate::driver::Journalled;
 use actix::Message;
 use skein_common::RunId;
-use skein_common::ports::{ControlRequest, ResultDelivery, Target};
+use skein_common::ports::{ControlRequest, ResultDelivery, Shard, Target};
 use skein_common::view::RunView;
 use skein_common::wire::AttemptRef;
 use skein_engine::{Command, Refused};
@@ -39,6 +39,29 @@ pub(crate) struct BeginRun {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Shutdown;
+
+/// Leaves the runs of one shard as their journals say: it comes to another process. Sent by: Shards. Answered when none
+/// of them lives here. With a full mailbox Shards waits.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct HaltShard {
+    pub shard: Shard,
+}
+
+/// Gives back whatever this process owns. Sent by: Root, at its end. Answered when others may take it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LeaveShards;
+
+/// The Shards actor went away: it panicked. Sent by: its death watch.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ShardsDied;
+
+/// How many runs live here. Sent by: the API.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub(crate) struct CountRuns;
 
 /// A Run actor is done. Sent by: Run, by its loop.
 #[derive(Debug, Message)]

@@ -3,17 +3,20 @@
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::messages::{
-    BeginRun, ControlError, ControlRun, Deliver, ForgetRun, Halt, Incoming, RunDied, RunEnd, RunFinished, RunToItsEnd,
-    Shutdown,
+    BeginRun, ControlError, ControlRun, CountRuns, Deliver, ForgetRun, Halt, HaltShard, Incoming, LeaveShards, RunDied,
+    RunEnd, RunFinished, RunToItsEnd, ShardsDied, Shutdown,
 };
-use super::run::{Run, RunParts};
+use super::run::{Run, RunParts, describe};
+use super::shards::Shards;
 use crate::driver::DriverContext;
+use crate::ownership::ShardOwner;
+use crate::steering;
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture, WrapFuture,
 };
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
-use skein_common::ports::{Lease, LeaseError};
+use skein_common::ports::{Lease, LeaseError, shard_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -24,6 +27,9 @@ const MAILBOX: usize = 256;
 const FAILURES_MAX: u32 = 4;
 /// Before the second incarnation in a row; doubled for each one after it.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Before the actor of shards is started again.
+const SHARDS_AGAIN: Duration = Duration::from_secs(1);
 
 /// One run that lives here.
 struct Live {
@@ -52,18 +58,33 @@ pub(crate) struct Root {
     owner: String,
     fleet: Addr<Fleet>,
     feed: Addr<Feed>,
+    /// `None` where each run is owned by itself.
+    owner_of_shards: Option<ShardOwner>,
+    shards: Option<Addr<Shards>>,
     runs: BTreeMap<RunId, Live>,
     closing: bool,
     drained: Vec<oneshot::Sender<()>>,
 }
 
 impl Root {
-    /// Starts Root with its Fleet and Feed on the current arbiter. `owner` names this process in leases.
-    pub fn start_all(context: DriverContext, settings: CoordinatorSettings, owner: String) -> Addr<Root> {
+    /// Starts Root with its Fleet, Feed and Shards on the current arbiter. `owner` names this process in leases of runs.
+    pub fn start_all(
+        context: DriverContext,
+        settings: CoordinatorSettings,
+        owner: String,
+        owner_of_shards: Option<ShardOwner>,
+    ) -> Addr<Root> {
         let feed = Feed::new(context.ports.feed.clone()).start();
         let fleet = Fleet::new(context.ports.clone(), settings.clone()).start();
-        let runs = BTreeMap::new();
-        Root { context, settings, owner, fleet, feed, runs, closing: false, drained: Vec::new() }.start()
+        let (shards, runs, drained) = (None, BTreeMap::new(), Vec::new());
+        let closing = false;
+        Root { context, settings, owner, fleet, feed, owner_of_shards, shards, runs, closing, drained }.start()
+    }
+
+    fn start_shards(&mut self, ctx: &mut Context<Root>) {
+        if let Some(owner) = self.owner_of_shards.clone().filter(|_| !self.closing) {
+            self.shards = Some(Shards::new(self.context.ports.clone(), owner, ctx.address()).start());
+        }
     }
 
     /// The factory: every incarnation of a run is made here.
@@ -128,7 +149,7 @@ impl Root {
                     live.lifts_pause = lifts_pause && !got_further;
                 }
             }
-            Err(error) => root.tell(&run, &RunEnd::Interrupted { reason: error.to_string() }),
+            Err(error) => root.tell(&run, &RunEnd::Interrupted { reason: describe(&error) }),
         }));
     }
 
@@ -165,6 +186,10 @@ impl Actor for Root {
 
     fn started(&mut self, ctx: &mut Context<Root>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        if self.owner_of_shards.is_some() {
+            self.start_shards(ctx);
+            actix::spawn(steering::serve(self.context.ports.steering.clone(), ctx.address()));
+        }
     }
 }
 
@@ -183,7 +208,7 @@ impl Root {
                 Ok(lease) if root.closing => Err(Some(lease)),
                 Ok(lease) => Ok(root.adopt(asked, lease, ctx)),
                 Err(error) => {
-                    return std::future::ready(Err(RunEnd::Interrupted { reason: error.to_string() }))
+                    return std::future::ready(Err(RunEnd::Interrupted { reason: describe(&error) }))
                         .into_actor(root)
                         .boxed_local();
                 }
@@ -279,6 +304,49 @@ impl Handler<RunDied> for Root {
     }
 }
 
+impl Handler<HaltShard> for Root {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, HaltShard { shard }: HaltShard, _: &mut Context<Root>) -> ResponseFuture<()> {
+        let Some(count) = self.owner_of_shards.as_ref().map(|owner| owner.holdings.count()) else {
+            return Box::pin(std::future::ready(()));
+        };
+        let of_shard = self.runs.iter_mut().filter(|(run, _)| shard_of(run, count) == shard);
+        let halts: Vec<_> = of_shard
+            .map(|(_, live)| {
+                let (sender, receiver) = oneshot::channel();
+                live.waiting.push(sender);
+                let halt = live.address.send(Halt);
+                async move {
+                    // One that waits for its next incarnation is not there, and does not come back.
+                    let _gone_already = halt.await;
+                    let _gone_already = receiver.await;
+                }
+            })
+            .collect();
+        Box::pin(async move {
+            futures::future::join_all(halts).await;
+        })
+    }
+}
+
+impl Handler<ShardsDied> for Root {
+    type Result = ();
+
+    fn handle(&mut self, _: ShardsDied, ctx: &mut Context<Root>) {
+        tracing::error!("the actor of shards died");
+        ctx.run_later(SHARDS_AGAIN, Root::start_shards);
+    }
+}
+
+impl Handler<CountRuns> for Root {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountRuns, _: &mut Context<Root>) -> usize {
+        self.runs.len()
+    }
+}
+
 impl Handler<Shutdown> for Root {
     type Result = ResponseActFuture<Root, ()>;
 
@@ -291,7 +359,11 @@ impl Handler<Shutdown> for Root {
             self.drained.push(sender);
         }
         let addresses: Vec<Addr<Run>> = self.runs.values().map(|live| live.address.clone()).collect();
+        let shards = self.shards.clone();
         let halt = async move {
+            if let Some(shards) = shards {
+                let _gone_already = shards.send(LeaveShards).await;
+            }
             for address in addresses {
                 let _gone_already = address.send(Halt).await;
             }

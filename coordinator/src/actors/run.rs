@@ -179,9 +179,9 @@ fn may_pass(error: &DriverError) -> bool {
 }
 
 /// The whole chain, so that `disk full` reaches the person.
-fn describe(error: &DriverError) -> String {
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {

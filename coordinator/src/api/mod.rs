@@ -1,21 +1,32 @@
 //! The HTTP API, `/api/v1`: what clients outside this process see of runs and may do to them.
 //!
-//! It is spoken on a Unix socket so far, which only the user who owns it reaches; [`PeerCheck`] keeps agents out (A5).
+//! It is spoken on a Unix socket, which only the user who owns it reaches ([`PeerCheck`] keeps agents out, A5), and on
+//! TCP with whoever has a token ([`Gate`]).
 //! Errors are RFC 9457 problems, each type with a page in `docs/errors/`.
 
 mod control;
+mod hosts;
 mod peer;
 mod problem;
 mod runs;
+mod scopes;
 mod socket;
+mod tcp;
+mod tokens;
+mod workers;
 
+pub use hosts::{HostNames, is_loopback};
 pub use peer::{Peer, PeerCheck};
 pub use problem::{Problem, ProblemBody, ProblemKind};
 pub use runs::{Accepted, Submission};
+pub use scopes::{Scope, Scopes};
 pub use socket::{SocketError, bind_private, reachable};
+pub use tcp::{Gate, serve_tcp};
+pub use tokens::{TokenError, Tokens, first_token};
 
 use crate::bootstrap::Coordinator;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, middleware, web};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -50,12 +61,9 @@ pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> 
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(api.clone()))
-            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
-            .app_data(web::QueryConfig::default().error_handler(problem::of_query))
-            .app_data(web::PathConfig::default().error_handler(problem::of_path))
+            .configure(limits)
             .wrap(middleware::from_fn(peer::admit))
-            .service(web::scope("/api/v1").configure(runs::routes).configure(control::routes))
-            .default_service(web::to(problem::no_such_route))
+            .configure(routes)
     })
     .workers(1)
     .disable_signals()
@@ -64,11 +72,28 @@ pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> 
     .max_connections(CONNECTIONS_MAX)
     .listen_uds(listener)?
     .run();
+    Ok(run(server))
+}
+
+fn limits(config: &mut ServiceConfig) {
+    config
+        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .app_data(web::QueryConfig::default().error_handler(problem::of_query))
+        .app_data(web::PathConfig::default().error_handler(problem::of_path));
+}
+
+fn routes(config: &mut ServiceConfig) {
+    let scope = web::scope("/api/v1").configure(runs::routes).configure(control::routes).configure(workers::routes);
+    config.service(scope).default_service(web::to(problem::no_such_route));
+}
+
+/// Lets a server run beside everything else.
+fn run(server: Server) -> ServerHandle {
     let handle = server.handle();
     actix::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the API is gone");
         }
     });
-    Ok(handle)
+    handle
 }

@@ -1,10 +1,11 @@
 //! Who is at the other end: the user who owns this process, and no agent of any run (A5).
 
 use super::problem::{Problem, ProblemKind};
-use actix_web::Error;
+use super::scopes::Scopes;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _};
 use std::any::Any;
 use std::io;
 
@@ -51,6 +52,7 @@ pub(super) async fn admit(
         Some(Verdict(verdict)) => verdict.clone()?,
         None => return Err(forbidden("the system does not say who asks").into()),
     }
+    request.extensions_mut().insert(Scopes::all());
     next.call(request).await
 }
 

@@ -1,10 +1,13 @@
 //! Problems: what the API answers when it does not do what was asked (RFC 9457).
 
 use crate::actors::ControlError;
+use crate::agent_record::AgentRecordError;
 use crate::journal::LoadError;
 use crate::submission::SubmitError;
+use crate::workers::WorkersError;
 use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
+use actix_web::http::header::WWW_AUTHENTICATE;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use skein_engine::Refused;
@@ -13,6 +16,8 @@ use skein_engine::Refused;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
     BadRequest,
+    /// No token, or none of ours.
+    Unauthorized,
     Forbidden,
     NotFound,
     /// Not executed by the process that was asked.
@@ -20,6 +25,7 @@ pub enum ProblemKind {
     /// The run or agent stands in a way that does not allow it.
     Conflict,
     TooLarge,
+    UnsupportedMediaType,
     /// Nothing is lost; the same again may work.
     Unavailable,
     Internal,
@@ -27,13 +33,15 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of their status.
-    pub const ALL: [ProblemKind; 8] = [
+    pub const ALL: [ProblemKind; 10] = [
         ProblemKind::BadRequest,
+        ProblemKind::Unauthorized,
         ProblemKind::Forbidden,
         ProblemKind::NotFound,
         ProblemKind::NotHere,
         ProblemKind::Conflict,
         ProblemKind::TooLarge,
+        ProblemKind::UnsupportedMediaType,
         ProblemKind::Unavailable,
         ProblemKind::Internal,
     ];
@@ -47,11 +55,15 @@ impl ProblemKind {
     fn facts(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             ProblemKind::BadRequest => ("bad-request", StatusCode::BAD_REQUEST, "The request cannot be understood"),
+            ProblemKind::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "Who asks is not known"),
             ProblemKind::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "You may not ask this"),
             ProblemKind::NotFound => ("not-found", StatusCode::NOT_FOUND, "There is no such thing"),
             ProblemKind::NotHere => ("not-here", StatusCode::NOT_FOUND, "Another process executes the run"),
             ProblemKind::Conflict => ("conflict", StatusCode::CONFLICT, "The run does not allow it now"),
             ProblemKind::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"),
+            ProblemKind::UnsupportedMediaType => {
+                ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type")
+            }
             ProblemKind::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Not possible right now"),
             ProblemKind::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke"),
         }
@@ -105,7 +117,11 @@ impl ResponseError for Problem {
             status: status.as_u16(),
             detail: self.detail.clone(),
         };
-        HttpResponse::build(status)
+        let mut answer = HttpResponse::build(status);
+        if self.kind == ProblemKind::Unauthorized {
+            answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        answer
             .content_type("application/problem+json")
             .body(serde_json::to_string(&body).unwrap_or_else(|_| String::from("{}")))
     }
@@ -141,6 +157,26 @@ impl From<SubmitError> for Problem {
         let kind = match &error {
             SubmitError::Invalid(_) => ProblemKind::BadRequest,
             SubmitError::KeyReused { .. } => ProblemKind::Conflict,
+            _ => ProblemKind::Unavailable,
+        };
+        Problem::new(kind, error.to_string())
+    }
+}
+
+impl From<AgentRecordError> for Problem {
+    fn from(error: AgentRecordError) -> Problem {
+        match error {
+            AgentRecordError::Load(error) => error.into(),
+            missing => Problem::new(ProblemKind::NotFound, missing.to_string()),
+        }
+    }
+}
+
+impl From<WorkersError> for Problem {
+    fn from(error: WorkersError) -> Problem {
+        let kind = match &error {
+            WorkersError::NotFound { .. } => ProblemKind::NotFound,
+            WorkersError::Wire(_) => ProblemKind::Internal,
             _ => ProblemKind::Unavailable,
         };
         Problem::new(kind, error.to_string())

@@ -2,14 +2,18 @@
 
 use super::Api;
 use super::problem::{Problem, ProblemKind, problem_of_body};
+use super::scopes::{Scope, Scopes};
+use crate::agent_record::agent_record;
 use crate::clock::{Clock as _, SystemClock};
 use crate::journal::{load_run, load_text};
+use crate::log_lines::log_page;
 use crate::stored::{list, view};
 use crate::submission::IdempotencyKey;
 use actix_web::http::header::ContentType;
 use actix_web::web::{Bytes, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
 use serde::{Deserialize, Serialize};
+use skein_common::agent::{AgentDefinition, RunnerKind};
 use skein_common::run::RunSpec;
 use skein_common::view::{AgentView, RunView};
 use skein_common::{AgentNumber, RunId};
@@ -23,7 +27,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(list_runs).service(submit).service(read_run).service(read_script).service(read_result);
-    config.service(list_agents).service(read_agent);
+    config.service(list_agents).service(read_agent).service(read_agent_record).service(read_logs);
 }
 
 /// A new run: what is fixed when it starts (R2a).
@@ -43,6 +47,14 @@ pub struct Accepted {
 #[serde(deny_unknown_fields)]
 struct Page {
     limit: Option<usize>,
+}
+
+/// How far the asker has read a journal, in records.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    #[serde(default)]
+    after: u64,
 }
 
 /// One agent of a run.
@@ -71,6 +83,9 @@ async fn submit(
     let body = body.map_err(|error| problem_of_body(&error))?;
     let submission: Submission =
         serde_json::from_slice(&body).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
+    if let Some(what) = needs_command(&submission.spec) {
+        Scopes::of(&request).require(Scope::Command, what)?;
+    }
     let run = match request.headers().get(IDEMPOTENCY_KEY) {
         None => api.coordinator.submit(submission.spec).await?,
         Some(key) => {
@@ -83,6 +98,24 @@ async fn submit(
         tracing::info!(run_id = %run, reason, "submitted run not taken up here");
     }
     Ok(HttpResponse::Created().insert_header(("Location", format!("/api/v1/runs/{run}"))).json(Accepted { run }))
+}
+
+/// What of a submission makes the machines of others run programs or read files of theirs, if anything does.
+fn needs_command(spec: &RunSpec) -> Option<&'static str> {
+    let runs_programs = |runner: Option<RunnerKind>| matches!(runner, Some(RunnerKind::Command | RunnerKind::Cli));
+    if spec.command.is_some() || runs_programs(spec.runner) {
+        return Some("a run that names a program");
+    }
+    let names_program = |definition: &AgentDefinition| {
+        definition.command.is_some()
+            || runs_programs(definition.runner)
+            || !definition.env.is_empty()
+            || definition.cwd.is_some()
+    };
+    if spec.definitions.iter().any(names_program) {
+        return Some("a run with an agent type that names a program, its environment or its folder");
+    }
+    (!spec.script_roots.is_empty()).then_some("a run that may read scripts by their paths")
 }
 
 #[get("/runs/{run}")]
@@ -115,6 +148,16 @@ async fn list_agents(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder,
 #[get("/runs/{run}/agents/{agent}")]
 async fn read_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<Json<AgentView>, Problem> {
     agent_of(&api, &path).await
+}
+
+#[get("/runs/{run}/agents/{agent}/record")]
+async fn read_agent_record(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
+    Ok(Json(agent_record(api.coordinator.ports(), &path.run, path.agent).await?))
+}
+
+#[get("/runs/{run}/logs")]
+async fn read_logs(api: Data<Api>, run: Path<RunId>, after: Query<After>) -> Result<impl Responder, Problem> {
+    Ok(Json(log_page(api.coordinator.ports(), &run, after.after).await?))
 }
 
 async fn agents_of(api: &Api, run: &RunId) -> Result<Vec<AgentView>, Problem> {

@@ -4,11 +4,13 @@
 //! | takeover | until | claims of its attempts |
 //! |---|---|---|
 //! | reading | the journal is read: what runs is inherited | no answer |
-//! | hearing | every worker that may have an attempt reported, fell silent or came back new | of inherited ones: no answer |
+//! | waiting | the table says which workers may have an attempt | of inherited ones: no answer |
+//! | hearing | each of them reported, fell silent or came back new | the same |
+//! | draining | every result that was published before is here: a marker that went the same way came back | the same |
 //! | over | - | as the table of attempts says |
 //!
-//! What nobody named when the hearing is over is with nobody or still in a queue. It is dispatched again under the same
-//! number: whichever copy is claimed first is the one.
+//! What nobody named then is with nobody or still in a queue. It is dispatched again under the same number: whichever
+//! copy is claimed first is the one.
 
 use super::workers::{News, serves};
 use super::{Attempts, Claimed, Consequences, Expected, Standing, lose};
@@ -22,11 +24,16 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) enum Takeover {
     Reading,
+    Waiting,
     Hearing {
         /// Heartbeats that know this number were sent after the owner asked.
         round: u64,
         /// Nodes that may have an attempt of the run.
         unheard: BTreeSet<String>,
+    },
+    /// A worker reports after it has handed over its results, but these take another way.
+    Draining {
+        marker: u64,
     },
     Over,
 }
@@ -39,32 +46,69 @@ pub struct Inheritance {
 }
 
 impl Attempts {
-    /// The journals are read. `workers` are all that may have an attempt; they are asked to report, with this number.
-    pub fn inherit(
-        &mut self,
-        inherited: Vec<Inheritance>,
-        workers: &[WorkerInfo],
-        round: u64,
-        now: Instant,
-    ) -> Consequences {
+    /// The journal of a run is read: its attempts are known from now on.
+    pub fn know(&mut self, inherited: &Inheritance, now: Instant) {
+        for (attempt, target) in &inherited.attempts {
+            match self.attempts.get_mut(attempt) {
+                // A person ended it while the journal was read.
+                Some(known) if matches!(known.standing, Standing::Inherited) => known.target = target.clone(),
+                Some(_) => {}
+                None => self.inherit_one(attempt.clone(), target.clone(), now),
+            }
+        }
+        if let Some(owned) = self.runs.get_mut(&inherited.run) {
+            owned.takeover = Takeover::Waiting;
+        }
+    }
+
+    /// `workers` are all that may have an attempt of these runs; they are asked to report, with this number. What
+    /// follows when there are none has to be asked for with [`Attempts::markers`].
+    pub fn inherit(&mut self, runs: &[RunId], workers: &[WorkerInfo], round: u64, now: Instant) {
         for worker in workers {
             self.workers.learn(worker, now);
         }
         let unheard: BTreeSet<String> = workers.iter().map(|worker| worker.node.clone()).collect();
-        for Inheritance { run, attempts } in inherited {
-            for (attempt, target) in attempts {
-                match self.attempts.get_mut(&attempt) {
-                    // A person ended it while the journal was read.
-                    Some(known) if matches!(known.standing, Standing::Inherited) => known.target = target,
-                    Some(_) => {}
-                    None => self.inherit_one(attempt, target, now),
-                }
-            }
-            if let Some(owned) = self.runs.get_mut(&run) {
+        for run in runs {
+            if let Some(owned) = self.runs.get_mut(run)
+                && matches!(owned.takeover, Takeover::Waiting)
+            {
                 owned.takeover = Takeover::Hearing { round, unheard: unheard.clone() };
             }
         }
-        self.end_hearings()
+    }
+
+    /// The runs whose results have to be drained, each with a marker to be sent after them: `new` makes one.
+    pub fn markers(&mut self, mut new: impl FnMut() -> u64) -> Vec<(RunId, u64)> {
+        let mut markers = Vec::new();
+        for (run, owned) in &mut self.runs {
+            if matches!(&owned.takeover, Takeover::Hearing { unheard, .. } if unheard.is_empty()) {
+                owned.takeover = Takeover::Draining { marker: new() };
+            }
+            if let Takeover::Draining { marker } = owned.takeover {
+                markers.push((run.clone(), marker));
+            }
+        }
+        markers
+    }
+
+    /// A marker came back: what nobody has named and no result was for is with nobody.
+    pub fn drained(&mut self, run: &RunId, marker: u64) -> Consequences {
+        let mut consequences = Consequences::default();
+        let Some(owned) = self.runs.get_mut(run) else { return consequences };
+        if !matches!(owned.takeover, Takeover::Draining { marker: sent } if sent == marker) {
+            return consequences;
+        }
+        owned.takeover = Takeover::Over;
+        for (attempt, expected) in self.attempts.iter().filter(|(attempt, _)| attempt.run == *run) {
+            match expected.standing {
+                Standing::Inherited if expected.interrupted => {
+                    consequences.verdicts.push((attempt.clone(), lose(attempt, true)));
+                }
+                Standing::Inherited => consequences.again.push(attempt.clone()),
+                Standing::Dispatched | Standing::Claimed(_) => {}
+            }
+        }
+        consequences
     }
 
     pub(super) fn inherit_one(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
@@ -78,7 +122,7 @@ impl Attempts {
     pub fn rounds(&self) -> BTreeSet<u64> {
         let round = |takeover: &Takeover| match takeover {
             Takeover::Hearing { round, .. } => Some(*round),
-            Takeover::Reading | Takeover::Over => None,
+            _ => None,
         };
         self.runs.values().filter_map(|run| round(&run.takeover)).collect()
     }
@@ -88,7 +132,7 @@ impl Attempts {
         let answer = self.heartbeat(beat, now);
         let Some(info) = &beat.info else { return (answer, Consequences::default(), News::Nothing) };
         let news = self.workers.hear(info, now);
-        let mut consequences = match &news {
+        let consequences = match &news {
             News::Reborn(earlier) => self.ended_with(earlier, info),
             News::Nothing | News::Changed => Consequences::default(),
         };
@@ -99,9 +143,6 @@ impl Attempts {
                 unheard.remove(&info.node);
             }
         }
-        let of_hearings = self.end_hearings();
-        consequences.verdicts.extend(of_hearings.verdicts);
-        consequences.again.extend(of_hearings.again);
         (answer, consequences, news)
     }
 
@@ -118,9 +159,7 @@ impl Attempts {
             }
             again.extend(self.dispatched_to_hosts_of(worker));
         }
-        let mut consequences = self.end_hearings();
-        consequences.again.extend(again);
-        (silent, consequences)
+        (silent, Consequences { again, ..Consequences::default() })
     }
 
     /// A worker was started again: what it had claimed is lost, and what it may have had in hand unclaimed is
@@ -147,28 +186,6 @@ impl Attempts {
         };
         let with_it = self.attempts.iter().filter(|(_, expected)| was_with_it(expected));
         with_it.map(|(attempt, _)| attempt.clone()).collect()
-    }
-
-    fn end_hearings(&mut self) -> Consequences {
-        let mut over = BTreeSet::new();
-        for (run, owned) in &mut self.runs {
-            if matches!(&owned.takeover, Takeover::Hearing { unheard, .. } if unheard.is_empty()) {
-                owned.takeover = Takeover::Over;
-                over.insert(run.clone());
-            }
-        }
-        let unnamed = self.attempts.iter_mut().filter(|(attempt, expected)| {
-            over.contains(&attempt.run) && matches!(expected.standing, Standing::Inherited)
-        });
-        let mut consequences = Consequences::default();
-        for (attempt, expected) in unnamed {
-            if expected.interrupted {
-                consequences.verdicts.push((attempt.clone(), lose(attempt, true)));
-            } else {
-                consequences.again.push(attempt.clone());
-            }
-        }
-        consequences
     }
 
     /// A result for an inherited attempt says who had it.

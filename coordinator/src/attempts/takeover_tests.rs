@@ -4,6 +4,7 @@ use super::*;
 use skein_common::wire::{AttemptEnd, RunningAttempt, WorkerInfo};
 
 const ROUND: u64 = 7;
+const MARKER: u64 = 70;
 
 fn attempt(agent: u32) -> AttemptRef {
     AttemptRef { run: RunId::from_uuid(uuid::Uuid::nil()), agent, attempt: 1 }
@@ -54,13 +55,28 @@ fn claim_of(attempts: &mut Attempts, agent: u32, worker: &WorkerInfo, now: Insta
 }
 
 /// A run with three running attempts whose journal has been read.
-fn taken_over(workers: &[WorkerInfo], now: Instant) -> (Attempts, Consequences) {
+fn taken_over(workers: &[WorkerInfo], now: Instant) -> Attempts {
     let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
     attempts.register(&attempt(1).run, 5);
     let running = [1, 2, 3].into_iter().map(|agent| (attempt(agent), pool()));
     let inheritance = Inheritance { run: attempt(1).run, attempts: running.collect() };
-    let consequences = attempts.inherit(vec![inheritance], workers, ROUND, now);
-    (attempts, consequences)
+    attempts.know(&inheritance, now);
+    assert!(attempts.markers(|| MARKER).is_empty(), "nobody knows yet who may have them");
+    attempts.inherit(&[attempt(1).run], workers, ROUND, now);
+    attempts
+}
+
+/// The marker is sent, when it is time for it, and comes back.
+fn drain(attempts: &mut Attempts) -> Consequences {
+    let run = attempt(1).run;
+    match attempts.markers(|| MARKER).as_slice() {
+        [] => Consequences::default(),
+        sent => {
+            assert_eq!(sent, [(run.clone(), MARKER)]);
+            assert_eq!(attempts.drained(&run, MARKER + 1), Consequences::default(), "of an earlier owner");
+            attempts.drained(&run, MARKER)
+        }
+    }
 }
 
 #[test]
@@ -78,10 +94,9 @@ fn before_the_journal_is_read_nobody_gets_an_answer() {
 #[test]
 fn r04_a_heartbeat_restores_a_claim_with_its_token() {
     let (now, worker) = (Instant::now(), info("one", 1));
-    let (mut attempts, consequences) = taken_over(&[worker.clone(), info("two", 1)], now);
-    assert_eq!(consequences, Consequences::default(), "two workers have not reported");
-    let (answer, consequences, _) = attempts.hear(&beat(&worker, &[1], &[ROUND]), now);
-    assert_eq!((answer.extended, consequences.again), (vec![attempt(1)], Vec::new()));
+    let mut attempts = taken_over(&[worker.clone(), info("two", 1)], now);
+    let (answer, ..) = attempts.hear(&beat(&worker, &[1], &[ROUND]), now);
+    assert_eq!((answer.extended, drain(&mut attempts)), (vec![attempt(1)], Consequences::default()));
     assert!(attempts.accepts(&report(1, 1)) && !attempts.accepts(&report(1, 8)), "one token has it");
     assert_eq!(claim_of(&mut attempts, 1, &info("two", 1), now), Some(ClaimAnswer::Gone));
 }
@@ -90,14 +105,16 @@ fn r04_a_heartbeat_restores_a_claim_with_its_token() {
 fn r04_what_nobody_named_is_dispatched_again_when_all_have_reported() {
     let now = Instant::now();
     let workers = [info("one", 1), info("two", 1)];
-    let (mut attempts, _) = taken_over(&workers, now);
+    let mut attempts = taken_over(&workers, now);
     attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
     assert_eq!(claim_of(&mut attempts, 2, &workers[0], now), None, "the other one may have it");
-    let (_, consequences, _) = attempts.hear(&beat(&workers[1], &[], &[ROUND - 1]), now);
-    assert_eq!(consequences.again, [], "a heartbeat that was sent before it was asked for says nothing");
-    let (_, consequences, _) = attempts.hear(&beat(&workers[1], &[], &[ROUND]), now);
-    assert_eq!(consequences.again, [attempt(2), attempt(3)]);
-    assert_eq!(attempts.overdue(now), [attempt(2), attempt(3)], "until their run has done so");
+    attempts.hear(&beat(&workers[1], &[], &[ROUND - 1]), now);
+    assert_eq!(drain(&mut attempts).again, [], "a heartbeat that was sent before it was asked for says nothing");
+    attempts.hear(&beat(&workers[1], &[], &[ROUND]), now);
+    assert!(attempts.markers(|| MARKER) == [(attempt(1).run, MARKER)] && attempts.overdue(now).is_empty());
+    assert!(attempts.accepts(&report(3, 3)), "its worker had reported it before it said that nothing runs");
+    assert_eq!(drain(&mut attempts).again, [attempt(2)]);
+    assert_eq!(attempts.overdue(now), [attempt(2)], "until its run has done so");
     attempts.expect(attempt(2), pool(), now);
     assert!(matches!(claim_of(&mut attempts, 2, &workers[0], now), Some(ClaimAnswer::Go { epoch: 5, .. })));
     assert_eq!(claim_of(&mut attempts, 2, &workers[1], now), Some(ClaimAnswer::Gone), "the older copy of the task");
@@ -105,13 +122,13 @@ fn r04_what_nobody_named_is_dispatched_again_when_all_have_reported() {
 
 #[test]
 fn with_no_worker_known_nothing_is_waited_for() {
-    let (_, consequences) = taken_over(&[], Instant::now());
-    assert_eq!(consequences.again, [attempt(1), attempt(2), attempt(3)]);
+    let mut attempts = taken_over(&[], Instant::now());
+    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);
 }
 
 #[test]
 fn a_result_of_an_inherited_attempt_is_accepted_once_from_one_worker() {
-    let (mut attempts, _) = taken_over(&[info("one", 1)], Instant::now());
+    let mut attempts = taken_over(&[info("one", 1)], Instant::now());
     assert!(attempts.accepts(&report(2, 42)));
     assert!(!attempts.accepts(&report(2, 43)));
     assert_eq!(attempts.stale_answers(), 1);
@@ -120,19 +137,19 @@ fn a_result_of_an_inherited_attempt_is_accepted_once_from_one_worker() {
 #[test]
 fn r04_a_worker_that_stays_silent_is_waited_for_until_its_deadline() {
     let begun = Instant::now();
-    let (mut attempts, _) = taken_over(&[info("one", 1)], begun);
+    let mut attempts = taken_over(&[info("one", 1)], begun);
     let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
     let (silent, consequences) = attempts.end_silence(begun + deadline / 2);
     assert_eq!((silent, consequences), (Vec::new(), Consequences::default()));
     let (silent, consequences) = attempts.end_silence(begun + deadline);
-    assert_eq!(silent, [info("one", 1)]);
-    assert_eq!(consequences.again, [attempt(1), attempt(2), attempt(3)]);
+    assert_eq!((silent, consequences), (vec![info("one", 1)], Consequences::default()));
+    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);
 }
 
 #[test]
 fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
     let now = Instant::now();
-    let (mut attempts, _) = taken_over(&[info("one", 1)], now);
+    let mut attempts = taken_over(&[info("one", 1)], now);
     attempts.hear(&beat(&info("one", 1), &[1], &[ROUND]), now);
     attempts.expect(attempt(2), pool(), now);
     attempts.expect(attempt(3), Target::Pool(String::from("other")), now);
@@ -146,11 +163,12 @@ fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
 fn an_interrupted_attempt_of_an_earlier_owner_ends_with_its_worker_or_with_the_hearing() {
     let now = Instant::now();
     let workers = [info("one", 1)];
-    let (mut attempts, _) = taken_over(&workers, now);
+    let mut attempts = taken_over(&workers, now);
     assert_eq!(attempts.interrupt(&attempt(1), now), None, "a worker may have it");
     assert_eq!(attempts.interrupt(&attempt(2), now), None);
-    let (answer, consequences, _) = attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
+    let (answer, ..) = attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
     assert_eq!(answer.interrupted, [attempt(1)]);
+    let consequences = drain(&mut attempts);
     assert_eq!(consequences.again, [attempt(3)]);
     let over = (attempt(2), lose(&attempt(2), true));
     assert_eq!((consequences.verdicts, attempts.verdicts(now)), (vec![over.clone()], vec![over]), "nobody had it");

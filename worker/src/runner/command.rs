@@ -6,6 +6,7 @@ use super::progress::Progress;
 use super::schema::{Schema, SchemaError};
 use super::{Ended, Runner, Stop, Work};
 use crate::environment::Environment;
+use crate::places::Places;
 use crate::process::{Exit, Keeper, KeeperError, KeptChild, Mark, Pipes, ProgramStart};
 use crate::worktree::Worktrees;
 use async_trait::async_trait;
@@ -32,7 +33,7 @@ pub(crate) struct CommandRunner {
     pub keeper: Rc<Keeper>,
     pub environment: Environment,
     pub worktrees: Rc<Worktrees>,
-    pub root: Option<PathBuf>,
+    pub places: Rc<Places>,
     pub output_bytes_max: u64,
     /// Between SIGTERM and SIGKILL when an attempt is told to end: time to write a last line.
     pub kill_grace: Duration,
@@ -77,13 +78,13 @@ impl Runner for CommandRunner {
 
 impl CommandRunner {
     async fn in_place(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
-        let cwd = program::working_directory(work, self.root.as_deref())?;
+        let cwd = program::working_directory(work, self.places.root_of(&work.task).as_deref())?;
         self.carry_out(work, cwd, stop).await
     }
 
     /// In a fresh worktree, settled when the attempt is over, however it ended.
     async fn in_worktree(&self, work: &Work, stop: &mut Stop) -> Result<Ended, Ended> {
-        let wanted = program::working_directory(work, self.root.as_deref())?;
+        let wanted = program::working_directory(work, self.places.root_of(&work.task).as_deref())?;
         self.hold(work, stop).await?;
         let earlier = self.worktrees.kept_earlier(work.attempt());
         let (mut ended, own) = match self.worktrees.create(work.attempt(), &wanted, stop).await {

@@ -6,6 +6,7 @@ use skein_common::agent::{AgentDefinition, CommandLine, RetryRule, RunnerKind};
 use skein_common::config::WorkerSettings;
 use skein_common::wire::Task;
 use skein_common::{RunId, WorkerId};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,9 @@ pub fn config(world: &Arc<World>, attempts_dir: &Path) -> skein_worker::WorkerCo
     skein_worker::WorkerConfig {
         ports: world.ports(),
         id: WorkerId("node-0.test".into()),
+        node: "node-0".into(),
+        labels: BTreeMap::new(),
+        state_dir: None,
         settings: WorkerSettings { slots: 16, heartbeat_ms: 1000, ..WorkerSettings::default() },
         executable: PathBuf::from(env!("CARGO_BIN_EXE_keeper-test")),
         attempts_dir: attempts_dir.to_owned(),

@@ -1,8 +1,8 @@
 //! Blobs in SQLite.
 
-use super::packed::{pack, unpack};
 use super::readers::Readers;
 use super::writer::Writer;
+use crate::packed::{pack, unpack};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension as _, params};

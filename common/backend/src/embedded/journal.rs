@@ -1,8 +1,8 @@
 //! The journal in SQLite.
 
-use super::packed::{pack, unpack};
 use super::readers::{ReadError, Readers};
 use super::writer::{WriteError, Writer};
+use crate::packed::{pack, unpack};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};

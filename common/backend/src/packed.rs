@@ -1,4 +1,4 @@
-//! How bytes stand in the database: compressed when that helps, with a checksum.
+//! How bytes are stored: compressed when that helps, with a checksum.
 
 use bytes::Bytes;
 
@@ -17,16 +17,33 @@ const LZ4_RATIO_MAX: usize = 255;
 #[error("stored bytes are damaged: {0}")]
 pub struct Damaged(&'static str);
 
-/// The stored form of these bytes.
+/// The stored form of these bytes, made in one piece of memory.
 pub fn pack(bytes: &[u8]) -> Vec<u8> {
-    let checksum = crc32fast::hash(bytes).to_le_bytes();
-    if bytes.len() >= COMPRESSED_BYTES_MIN {
-        let compressed = lz4_flex::block::compress_prepend_size(bytes);
-        if compressed.len() < bytes.len() {
-            return [&[LZ4], checksum.as_slice(), &compressed].concat();
-        }
+    let mut stored = Vec::new();
+    let compressed = compress(bytes, &mut stored);
+    if !compressed {
+        stored.clear();
+        stored.reserve_exact(HEADER_BYTES + bytes.len());
+        stored.resize(HEADER_BYTES, 0);
+        stored.extend_from_slice(bytes);
     }
-    [&[PLAIN], checksum.as_slice(), bytes].concat()
+    stored[0] = if compressed { LZ4 } else { PLAIN };
+    stored[1..HEADER_BYTES].copy_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+    stored
+}
+
+/// Puts the compressed bytes after room for the header; `false` when that does not make them fewer.
+fn compress(bytes: &[u8], stored: &mut Vec<u8>) -> bool {
+    let Ok(length) = u32::try_from(bytes.len()) else { return false };
+    if bytes.len() < COMPRESSED_BYTES_MIN {
+        return false;
+    }
+    let start = HEADER_BYTES + size_of::<u32>();
+    stored.resize(start + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
+    let Ok(block) = lz4_flex::block::compress_into(bytes, &mut stored[start..]) else { return false };
+    stored[HEADER_BYTES..start].copy_from_slice(&length.to_le_bytes());
+    stored.truncate(start + block);
+    stored.len() < HEADER_BYTES + bytes.len()
 }
 
 /// The bytes that were packed.

@@ -1,0 +1,1 @@
+//! Who a process says it is.

@@ -1,0 +1,111 @@
+//! A server that is killed and comes back while everything waits for it.
+
+use super::cluster::{again_after, numbered};
+use crate::conformance::{Checked, eventually, new_run, within_deadline};
+use crate::nats::NatsBackend;
+use crate::nats::server::{TestServer, Version};
+use crate::nats::tests::world::{NatsWorld, new_cluster};
+use bytes::Bytes;
+use skein_common::RunId;
+use skein_common::ports::{Control as _, ControlServer, Results as _, ResultsError, Target, Tasks as _, TasksError};
+use std::collections::BTreeSet;
+
+fn pool() -> Target {
+    Target::Pool(String::from("default"))
+}
+
+fn all(count: u32) -> BTreeSet<Bytes> {
+    (0..count).map(numbered).collect()
+}
+
+async fn pull_all(process: NatsBackend, count: usize) -> Result<BTreeSet<Bytes>, TasksError> {
+    let mut pulled = BTreeSet::new();
+    while pulled.len() < count {
+        for delivery in process.messaging.tasks.pull(&pool(), 16).await? {
+            process.messaging.tasks.done(delivery.delivery).await?;
+            pulled.insert(delivery.task);
+        }
+    }
+    Ok(pulled)
+}
+
+async fn consume_all(process: NatsBackend, count: usize) -> Result<BTreeSet<Bytes>, ResultsError> {
+    let mut consumed = BTreeSet::new();
+    while consumed.len() < count {
+        for delivery in process.messaging.results.consume(16).await? {
+            process.messaging.results.done(delivery.delivery).await?;
+            consumed.insert(delivery.result);
+        }
+    }
+    Ok(consumed)
+}
+
+/// Numbers from .. to, to both queues at the same time.
+async fn send(process: &NatsBackend, run: &RunId, numbers: std::ops::Range<u32>) -> Checked {
+    for n in numbers {
+        let target = pool();
+        let (dispatched, published) = tokio::join!(
+            process.messaging.tasks.dispatch(&target, numbered(n)),
+            process.messaging.results.publish(run, numbered(n)),
+        );
+        dispatched?;
+        published?;
+    }
+    Ok(())
+}
+
+async fn answer_all(mut server: Box<dyn ControlServer>) {
+    while let Some(asked) = server.next().await {
+        asked.reply.send(Bytes::from_static(b"answer"));
+    }
+}
+
+#[tokio::test]
+async fn tasks_and_results_of_before_and_after_a_kill_of_the_server_arrive() -> Checked {
+    within_deadline(async {
+        for version in [Version::New, Version::Old] {
+            let mut server = TestServer::start_with(version, "").await?;
+            // What was delivered and died on the way comes again after this time.
+            let cluster = again_after(server.url(), 2_000);
+            let (owner, worker, run) = (cluster.owner().await?, cluster.backend().await?, new_run());
+            tokio::spawn(answer_all(owner.messaging.control.serve().await?));
+            let pulling = tokio::spawn(pull_all(worker.clone(), 120));
+            let consuming = tokio::spawn(consume_all(owner.clone(), 120));
+            send(&worker, &run, 0..40).await?;
+            server.kill();
+            let sending = send(&worker, &run, 40..80);
+            let (sent, restarted) = tokio::join!(sending, server.restart());
+            restarted?;
+            sent?;
+            send(&worker, &run, 80..120).await?;
+            assert_eq!(pulling.await??, all(120));
+            assert_eq!(consuming.await??, all(120));
+            let answer = eventually(async || worker.messaging.control.request(&run, Bytes::new()).await.ok()).await;
+            assert_eq!(answer, "answer");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn idle_pulls_stand_again_when_the_server_is_back() -> Checked {
+    within_deadline(async {
+        for version in [Version::New, Version::Old] {
+            let mut server = TestServer::start_with(version, "").await?;
+            let cluster = NatsWorld::with(new_cluster(server.url()));
+            let (owner, worker, run) = (cluster.owner().await?, cluster.backend().await?, new_run());
+            let pulling = tokio::spawn(pull_all(worker.clone(), 2));
+            let consuming = tokio::spawn(consume_all(owner.clone(), 2));
+            send(&worker, &run, 0..1).await?;
+            for _ in 0..3 {
+                server.kill();
+                server.restart().await?;
+            }
+            send(&worker, &run, 1..2).await?;
+            assert_eq!((pulling.await??, consuming.await??), (all(2), all(2)));
+        }
+        Ok(())
+    })
+    .await
+}

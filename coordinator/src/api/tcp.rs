@@ -1,0 +1,156 @@
+//! The API on TCP: whoever has a token, loopback or not. There is no TLS: a private network or a proxy is meant.
+
+use super::hosts::HostNames;
+use super::problem::{Problem, ProblemKind};
+use super::scopes::{Scope, Scopes};
+use super::tokens::Tokens;
+use super::{Api, CONNECTIONS_MAX, limits, routes, run};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
+use std::net::TcpListener;
+
+/// Says that the process serves; asked without a token, by whoever watches over it.
+const HEALTH: &str = "/healthz";
+
+/// Who may ask over TCP, and under which names.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    pub tokens: Tokens,
+    pub hosts: HostNames,
+}
+
+/// Serves the API on this listener until the handle stops it or the process ends.
+///
+/// # Errors
+/// The system refuses.
+pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result<ServerHandle> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(gate.clone()))
+            .app_data(web::Data::new(api.clone()))
+            .configure(limits)
+            .wrap(from_fn(admit))
+            .route(HEALTH, web::get().to(healthy))
+            .configure(routes)
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .max_connections(CONNECTIONS_MAX)
+    .listen(listener)?
+    .run();
+    Ok(run(server))
+}
+
+async fn healthy() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("ok")
+}
+
+/// Lets through what a token allows and refuses everything else, before a byte of the body is read.
+async fn admit(
+    gate: web::Data<Gate>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.path() != HEALTH {
+        let scopes = gate.check(request.method(), request.headers())?;
+        request.extensions_mut().insert(scopes);
+    }
+    next.call(request).await
+}
+
+impl Gate {
+    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Scopes, Problem> {
+        self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
+        let scopes = self.scopes(headers)?;
+        if method == Method::GET || method == Method::HEAD {
+            scopes.require(Scope::Read, "to look at this")?;
+        } else {
+            scopes.require(Scope::Steer, "to change something")?;
+        }
+        check_content_type(headers)?;
+        Ok(scopes)
+    }
+
+    fn scopes(&self, headers: &HeaderMap) -> Result<Scopes, Problem> {
+        let unauthorized = |detail: &str| Problem::new(ProblemKind::Unauthorized, detail);
+        let mut values = headers.get_all(AUTHORIZATION);
+        let Some(value) = values.next() else { return Err(unauthorized("the request has no token")) };
+        let token = bearer(value.as_bytes()).filter(|_| values.next().is_none());
+        let token = token.ok_or_else(|| unauthorized("a token comes as `Authorization: Bearer TOKEN`, once"))?;
+        self.tokens.scopes_of(token).ok_or_else(|| unauthorized("the token is none of this API"))
+    }
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// A form of another site's page cannot be JSON.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    let mut types = headers.get_all(CONTENT_TYPE);
+    let is_json = match (types.next(), types.next()) {
+        (None, _) => !has_body,
+        (Some(one), None) => {
+            let essence = one.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+        }
+        (Some(_), Some(_)) => false,
+    };
+    if is_json {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, "a body is JSON and says so: Content-Type: application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    fn headers(list: &[(HeaderName, &str)]) -> HeaderMap {
+        let value = |text: &str| HeaderValue::from_str(text).expect("a value");
+        list.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+    }
+
+    #[test]
+    fn a_token_is_a_bearer_token_whatever_the_case_of_the_word() {
+        for (value, token) in [("Bearer abc", Some("abc")), ("bearer  abc ", Some("abc")), ("BEARER abc", Some("abc"))]
+            .into_iter()
+            .chain([("Basic abc", None), ("Bearer", None), ("abc", None), ("", None), ("Bearerabc", None)])
+        {
+            assert_eq!(bearer(value.as_bytes()), token.map(str::as_bytes), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_json_and_says_so() {
+        for good in [
+            &[][..],
+            &[(CONTENT_LENGTH, "0")],
+            &[(CONTENT_LENGTH, "7"), (CONTENT_TYPE, "application/json")],
+            &[(TRANSFER_ENCODING, "chunked"), (CONTENT_TYPE, "Application/JSON; charset=utf-8")],
+        ] {
+            assert_eq!(check_content_type(&headers(good)), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &[(CONTENT_LENGTH, "7")][..],
+            &[(TRANSFER_ENCODING, "chunked")],
+            &[(CONTENT_TYPE, "text/plain")],
+            &[(CONTENT_LENGTH, "7"), (CONTENT_TYPE, "application/x-www-form-urlencoded")],
+            &[(CONTENT_LENGTH, "7"), (CONTENT_TYPE, "text/plain; application/json")],
+            &[(CONTENT_LENGTH, "7"), (CONTENT_TYPE, "application/jsonp")],
+            &[(CONTENT_TYPE, "application/json"), (CONTENT_TYPE, "text/plain")],
+        ] {
+            let problem = check_content_type(&headers(bad)).expect_err("refused");
+            assert_eq!(problem.kind, ProblemKind::UnsupportedMediaType, "{bad:?}");
+        }
+    }
+}

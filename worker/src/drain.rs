@@ -1,0 +1,108 @@
+//! The part of Link that ends: takes nothing new, finishes or ends what runs (A8).
+
+use crate::link::Link;
+use crate::messages::{Drain, EndReason, OrderHeard, Phase, StopWorker};
+use actix::{
+    ActorContext as _, ActorFutureExt as _, Context, Handler, ResponseActFuture, ResponseFuture, WrapFuture as _,
+};
+use skein_common::wire::WorkerOrder;
+use std::rc::Rc;
+use tokio::sync::oneshot;
+use tracing::info;
+
+impl Link {
+    pub(crate) fn phase(&self) -> Phase {
+        *self.config.phase.borrow()
+    }
+
+    /// Takes nothing new, and says so to all.
+    fn drain(&mut self, context: &mut Context<Link>) {
+        if self.advance(Phase::Working, Phase::Draining) {
+            info!("worker drains");
+            self.heartbeat_soon(context);
+        }
+        self.close();
+    }
+
+    fn advance(&self, from: Phase, to: Phase) -> bool {
+        self.config.phase.send_if_modified(|phase| {
+            let advances = *phase == from;
+            if advances {
+                *phase = to;
+            }
+            advances
+        })
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.pulls.clear();
+        // Nobody claimed them, so they are delivered to somebody else.
+        self.backlog.clear();
+        self.tell_if_idle();
+    }
+
+    fn when_idle(&mut self) -> oneshot::Receiver<()> {
+        let (idle, when_idle) = oneshot::channel();
+        self.idle.push(idle);
+        self.tell_if_idle();
+        when_idle
+    }
+
+    pub(crate) fn tell_if_idle(&mut self) {
+        if self.closed && self.attempts.is_empty() {
+            self.advance(Phase::Draining, Phase::Drained);
+            for idle in self.idle.drain(..) {
+                let _ = idle.send(());
+            }
+        }
+    }
+}
+
+impl Handler<OrderHeard> for Link {
+    type Result = ();
+
+    fn handle(&mut self, message: OrderHeard, context: &mut Context<Link>) {
+        match message.order {
+            WorkerOrder::Report { round } => {
+                self.rounds.insert(round);
+                self.heartbeat_soon(context);
+            }
+            WorkerOrder::Drain { worker } => {
+                let info = &self.config.shared.info;
+                if worker == info.id.0 || worker == info.node {
+                    self.drain(context);
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Drain> for Link {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, context: &mut Context<Link>) -> ResponseFuture<()> {
+        self.drain(context);
+        let idle = self.when_idle();
+        Box::pin(async move { drop(idle.await) })
+    }
+}
+
+impl Handler<StopWorker> for Link {
+    type Result = ResponseActFuture<Link, ()>;
+
+    fn handle(&mut self, _: StopWorker, _: &mut Context<Link>) -> ResponseActFuture<Link, ()> {
+        self.close();
+        let idle = self.when_idle();
+        for serial in self.attempts.keys() {
+            self.end(*serial, EndReason::WorkerStops);
+        }
+        let (keeper, shared) = (Rc::clone(&self.config.keeper), Rc::clone(&self.config.shared));
+        let all_gone = async move {
+            let _ = idle.await;
+            shared.outbox.close();
+            keeper.close().await;
+        };
+        Box::pin(all_gone.into_actor(self).map(|(), _, context| context.stop()))
+    }
+}
