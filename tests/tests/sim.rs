@@ -177,3 +177,34 @@ fn every_planted_bug_of_a_cluster_is_found() {
         }
     });
 }
+
+#[test]
+fn zz_survey() {
+    block_on(async {
+        let faultless = faultless().await;
+        let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for seed in seeds() {
+            let options = ClusterOptions::rough(seed, None);
+            let what = match simulate_cluster(options).await {
+                Err(broken) => {
+                    let kind: String = broken.chars().filter(|c| !c.is_ascii_digit()).take(90).collect();
+                    if seeds().count() < 2 {
+                        println!("{broken}");
+                    }
+                    kind
+                }
+                Ok(c) => match c.told.order {
+                    Some(o) if !o.explains(&c.told.ended, &faultless[options.model], options.model == "budget") => {
+                        format!("unexplained {o:?}")
+                    }
+                    None if c.told.ended != faultless[options.model] => format!("other end {}", options.model),
+                    _ => continue,
+                },
+            };
+            all.entry(what).or_default().push(seed);
+        }
+        for (what, seeds) in all {
+            println!("{} {what} {:?}", seeds.len(), &seeds[..seeds.len().min(12)]);
+        }
+    });
+}

@@ -7,6 +7,7 @@ use super::messages::{
     WorkerAsked,
 };
 use crate::attempts::{Attempts, Consequences, News};
+use crate::ownership::Holdings;
 use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
@@ -18,6 +19,7 @@ use skein_common::wire::{
 use skein_common::{AttemptToken, RunId};
 use skein_engine::Command;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Requests and results waiting; beyond it the pumps wait, and so do the workers behind them.
@@ -32,6 +34,8 @@ const TABLE_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Fleet {
     ports: Ports,
     settings: CoordinatorSettings,
+    /// Until when runs are certain to be ours, where others may take them.
+    holdings: Option<Arc<Holdings>>,
     runs: BTreeMap<RunId, Recipient<Deliver>>,
     attempts: Attempts,
     /// Runs that were taken over, until the workers are known that may have their attempts.
@@ -41,20 +45,29 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub fn new(ports: Ports, settings: CoordinatorSettings) -> Fleet {
+    pub fn new(ports: Ports, settings: CoordinatorSettings, holdings: Option<Arc<Holdings>>) -> Fleet {
         let attempts = match ports.shards {
             Some(_) => Attempts::of_cluster(settings.clone()),
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups }
+        Fleet { ports, settings, holdings, runs, attempts, inherited, reads_table: false, lookups }
+    }
+
+    /// A process that was stopped and goes on may find questions waiting that its successor answers by now. Whatever
+    /// it said to workers, they could not know better.
+    fn is_deposed(&self, run: &RunId) -> bool {
+        self.attempts.knows(run) && self.holdings.as_ref().is_some_and(|holdings| !holdings.may_write(run))
     }
 
     fn answer(&mut self, request: &[u8], context: &mut Context<Fleet>) -> Option<OwnerAnswer> {
         let now = Instant::now();
         match decode::<WorkerRequest>(request) {
             Ok(WorkerRequest::Claim(claim)) => {
-                let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
+                let answer = match self.is_deposed(&claim.attempt.run) {
+                    true => None,
+                    false => self.attempts.claim(&claim, AttemptToken(rand::random()), now),
+                };
                 if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
                     return Some(OwnerAnswer::Claim(ClaimAnswer::Gone));
                 }
@@ -63,7 +76,13 @@ impl Fleet {
                 }
                 Some(OwnerAnswer::Claim(answer?))
             }
-            Ok(WorkerRequest::Heartbeat(beat)) => {
+            Ok(WorkerRequest::Heartbeat(mut beat)) => {
+                let named = beat.attempts.len();
+                beat.attempts.retain(|running| !self.is_deposed(&running.attempt.run));
+                if beat.attempts.len() < named {
+                    // It is no answer for those that were taken out.
+                    beat.rounds.clear();
+                }
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.follow(consequences, now);
                 self.send_markers(context);

@@ -5,7 +5,7 @@ use super::queues::Delivery;
 use super::world::{Asked, Happening, WORKERS, World};
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::Target;
-use skein_common::wire::{AttemptRef, AttemptReport, Claim, Heartbeat, decode};
+use skein_common::wire::{AttemptRef, AttemptReport, Claim, Heartbeat, ResultsMarker, decode, encode};
 use skein_common::{AttemptToken, RunId};
 use skein_coordinator::attempts::{Attempts, Consequences, Inheritance, News};
 use skein_engine::Command;
@@ -35,6 +35,8 @@ pub(super) struct Incarnation {
     /// Its consumer of results.
     pub consumer: u64,
     pub halted: bool,
+    /// Its lease has ended: it answers workers nothing about the run.
+    pub deposed: bool,
 }
 
 /// The process of a coordinator.
@@ -45,7 +47,7 @@ pub(super) struct Coordinator {
     pub live: Option<Incarnation>,
     pub inbox: Vec<Item>,
     pub again: Vec<AttemptRef>,
-    inherited: Vec<Inheritance>,
+    inherited: Vec<RunId>,
     reads_table: bool,
 }
 
@@ -74,7 +76,8 @@ impl World {
         self.epoch += 1;
         self.owner = place;
         self.watch.catch_up(&self.memory, &self.run);
-        let incarnation = Incarnation { number: self.epoch, consumer: self.results.attach(), halted: false };
+        let incarnation =
+            Incarnation { number: self.epoch, consumer: self.results.attach(), halted: false, deposed: false };
         let coordinator = &mut self.coordinators[place];
         coordinator.inbox.clear();
         coordinator.again.clear();
@@ -98,8 +101,14 @@ impl World {
         }
     }
 
+    /// Whether it speaks for the run.
+    fn answers(&self, place: usize) -> bool {
+        let is_bold = self.mutant == Some(ClusterMutant::DeposedAnswers);
+        self.coordinators[place].live.is_some_and(|live| !live.deposed || is_bold)
+    }
+
     pub fn claim_arrived(&mut self, place: usize, asked: Asked, attempt: AttemptRef) {
-        if self.coordinators[place].live.is_none() {
+        if !self.answers(place) {
             return;
         }
         let claim = Claim { attempt: attempt.clone(), worker: asked.by.id() };
@@ -122,6 +131,10 @@ impl World {
             return;
         }
         let now = self.now();
+        if self.coordinators[place].live.is_some() && !self.answers(place) {
+            beat.attempts.clear();
+            beat.rounds.clear();
+        }
         let attempts = &mut self.coordinators[place].attempts;
         if self.mutant == Some(ClusterMutant::HastyRound) {
             beat.rounds.extend(attempts.rounds());
@@ -134,10 +147,12 @@ impl World {
             }
         }
         self.follow(place, consequences);
+        self.send_markers(place);
         if let (Some(info), true) = (beat.info, news != News::Nothing) {
             self.soon(TABLE_MS, Happening::TablePut { info });
         }
-        if self.reaches(asked.by.node) {
+        if self.heartbeat_passes(asked.by.node, place) {
+            self.workers[asked.by.node].lost_in_a_row[place] = 0;
             self.soon(MESSAGE_MS, Happening::HeartbeatAnswered { asked, answer });
         }
     }
@@ -153,6 +168,7 @@ impl World {
             self.soon(TABLE_MS, Happening::TableStrike { info });
         }
         self.follow(place, consequences);
+        self.send_markers(place);
         let attempts = &self.coordinators[place].attempts;
         let (verdicts, again) = (attempts.verdicts(now), attempts.overdue(now));
         self.follow(place, Consequences { verdicts, again });
@@ -176,6 +192,21 @@ impl World {
         }
     }
 
+    /// Sent until they come back: what was published before them is here then.
+    fn send_markers(&mut self, place: usize) {
+        let World { coordinators, random, .. } = self;
+        let markers = coordinators[place].attempts.markers(|| random.bits());
+        for (_, marker) in markers {
+            if self.goes_wrong(50) {
+                continue;
+            }
+            if let Ok(bytes) = encode(&ResultsMarker { marker }) {
+                self.results.publish(bytes);
+                self.ring_for_results();
+            }
+        }
+    }
+
     fn ask_for_reports(&mut self, place: usize) {
         for round in self.coordinators[place].attempts.rounds() {
             for node in 0..WORKERS {
@@ -187,11 +218,14 @@ impl World {
     }
 
     /// The journal is read; who may have its attempts is in the table of workers.
-    pub fn hand_over(&mut self, place: usize, inheritance: Inheritance) {
+    pub fn hand_over(&mut self, place: usize, inheritance: &Inheritance) {
         for _ in &inheritance.attempts {
             self.meet("attempts inherited");
         }
-        self.coordinators[place].inherited.push(inheritance);
+        let now = self.now();
+        let coordinator = &mut self.coordinators[place];
+        coordinator.attempts.know(&inheritance, now);
+        coordinator.inherited.push(inheritance.run.clone());
         self.read_table(place);
     }
 
@@ -212,8 +246,8 @@ impl World {
         let coordinator = &mut self.coordinators[place];
         coordinator.reads_table = false;
         let inherited = std::mem::take(&mut coordinator.inherited);
-        let consequences = coordinator.attempts.inherit(inherited, &workers, round, now);
-        self.follow(place, consequences);
+        coordinator.attempts.inherit(&inherited, &workers, round, now);
+        self.send_markers(place);
         self.ask_for_reports(place);
         self.read_table(place);
     }
@@ -231,20 +265,33 @@ impl World {
         if !results.is_empty() {
             self.soon(MESSAGE_MS, Happening::Consume { place });
         }
+        let mut drained = Vec::new();
         for (delivery, bytes) in results {
-            let Ok(report) = decode::<AttemptReport>(&bytes) else { continue };
-            let coordinator = &mut self.coordinators[place];
-            if coordinator.attempts.accepts(&report) {
-                let AttemptRef { agent, attempt, .. } = report.attempt;
-                let (end, usage, notes) = (report.end, report.usage, report.notes);
-                let command = Command::Report { agent, attempt, end, usage, notes };
-                coordinator.inbox.push(Item { delivery: Some(delivery), command });
-            } else if coordinator.attempts.is_reading(&self.run) {
-                self.meet("results before the journal was read");
-            } else {
-                self.meet("stale results");
+            if let Ok(report) = decode::<AttemptReport>(&bytes) {
+                self.take_report(place, delivery, report);
+            } else if let Ok(ResultsMarker { marker }) = decode(&bytes) {
                 self.results.finish(delivery);
+                drained.push(marker);
             }
+        }
+        for marker in drained {
+            let consequences = self.coordinators[place].attempts.drained(&self.run, marker);
+            self.follow(place, consequences);
+        }
+    }
+
+    fn take_report(&mut self, place: usize, delivery: Delivery, report: AttemptReport) {
+        let coordinator = &mut self.coordinators[place];
+        if coordinator.attempts.accepts(&report) {
+            let AttemptRef { agent, attempt, .. } = report.attempt;
+            let (end, usage, notes) = (report.end, report.usage, report.notes);
+            let command = Command::Report { agent, attempt, end, usage, notes };
+            coordinator.inbox.push(Item { delivery: Some(delivery), command });
+        } else if coordinator.attempts.is_reading(&self.run) {
+            self.meet("results before the journal was read");
+        } else {
+            self.meet("stale results");
+            self.results.finish(delivery);
         }
     }
 

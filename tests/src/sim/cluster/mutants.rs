@@ -21,8 +21,8 @@ pub enum ClusterMutant {
     ImmortalWorker,
     /// A second worker may claim what another one has.
     SecondClaim,
-    /// Workers follow owners that were deposed.
-    ObedientWorker,
+    /// An owner answers workers although its lease has ended.
+    DeposedAnswers,
     /// The journal takes records of whoever writes, wherever it ends.
     OpenJournal,
 }
@@ -33,7 +33,7 @@ impl ClusterMutant {
         ClusterMutant::HastyRound,
         ClusterMutant::ImmortalWorker,
         ClusterMutant::SecondClaim,
-        ClusterMutant::ObedientWorker,
+        ClusterMutant::DeposedAnswers,
         ClusterMutant::OpenJournal,
     ];
 

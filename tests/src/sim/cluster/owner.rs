@@ -278,7 +278,7 @@ impl Drive {
         let mut world = self.world.borrow_mut();
         let running = state.running.iter().map(|(agent, attempt)| (world.attempt(*agent, *attempt), pool()));
         let inheritance = Inheritance { run: world.run.clone(), attempts: running.collect() };
-        world.hand_over(self.place, inheritance);
+        world.hand_over(self.place, &inheritance);
     }
 
     /// Tasks that may be with nobody, unless their attempts are over by now.

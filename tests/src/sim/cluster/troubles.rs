@@ -98,6 +98,7 @@ impl World {
             Trouble::Depose { incarnation } if self.is_owner(incarnation) => {
                 self.meet("owners deposed");
                 let place = self.owner;
+                self.depose(place, incarnation);
                 self.soon(DEPOSED_MS, Happening::Trouble(Trouble::Halt { place, incarnation }));
                 self.take_over_at(None);
             }
@@ -123,6 +124,12 @@ impl World {
         self.epoch == incarnation
             && self.takeovers.is_empty()
             && self.coordinators[self.owner].live.is_some_and(|live| live.number == incarnation)
+    }
+
+    fn depose(&mut self, place: usize, incarnation: u64) {
+        if let Some(live) = self.coordinators[place].live.as_mut().filter(|live| live.number == incarnation) {
+            live.deposed = true;
+        }
     }
 
     fn halt(&mut self, place: usize, incarnation: u64) {

@@ -2,8 +2,7 @@
 //! worker's Link, Attempt and Outbox.
 
 use super::audit::End;
-use super::mutants::ClusterMutant;
-use super::world::{Asked, HEARTBEAT_MS, Happening, Life, World};
+use super::world::{Asked, COORDINATORS, HEARTBEAT_MS, Happening, Life, World};
 use bytes::Bytes;
 use skein_common::agent::Usage;
 use skein_common::wire::{
@@ -22,6 +21,7 @@ const CLAIM_AGAIN_MS: (u64, u64) = (100, 1_000);
 const REQUEST_MS: u64 = 2_000;
 /// Several reasons for a heartbeat within this moment make one.
 const MOMENT_MS: u64 = 50;
+const LOST_IN_A_ROW: u32 = 2;
 const PUBLISH_AGAIN_MS: u64 = 300;
 const PULL_MS: u64 = 500;
 const MESSAGE_MS: u64 = 20;
@@ -62,6 +62,8 @@ pub(super) struct Worker {
     entries: BTreeMap<AttemptRef, Entry>,
     rounds: Vec<u64>,
     beat_is_near: bool,
+    /// Heartbeats to each coordinator since the last one that it answered.
+    pub lost_in_a_row: [u32; COORDINATORS],
     /// Reports on disk, which outlive the process.
     kept: BTreeMap<u64, Bytes>,
 }
@@ -103,6 +105,7 @@ impl Worker {
             entries: BTreeMap::new(),
             rounds: Vec::new(),
             beat_is_near: false,
+            lost_in_a_row: [0; COORDINATORS],
             kept: BTreeMap::new(),
         }
     }
@@ -137,6 +140,14 @@ impl World {
     /// A message to or from this worker gets through.
     pub fn reaches(&mut self, node: usize) -> bool {
         !self.is_cut(node) && !self.goes_wrong(30)
+    }
+
+    /// A heartbeat or its answer gets through. So many in a row as cost an attempt are not lost by chance.
+    pub fn heartbeat_passes(&mut self, node: usize, place: usize) -> bool {
+        let passes = self.reaches(node);
+        let lost = &mut self.workers[node].lost_in_a_row[place];
+        *lost = if passes { *lost } else { *lost + 1 };
+        passes || (*lost > LOST_IN_A_ROW && !self.is_cut(node))
     }
 
     pub fn is_cut(&self, node: usize) -> bool {
@@ -288,8 +299,7 @@ impl World {
                 self.finish_task(delivery);
             }
             Some(ClaimAnswer::Go { token, epoch, deadline_ms }) => {
-                let obeys = self.mutant == Some(ClusterMutant::ObedientWorker);
-                if self.workers[by.node].is_stale(epoch) && !obeys {
+                if self.workers[by.node].is_stale(epoch) {
                     self.meet("answers of deposed owners");
                     self.workers[by.node].entries.remove(attempt);
                 } else {
@@ -428,7 +438,7 @@ impl World {
         let beat = Heartbeat { worker: by.id(), attempts, info: Some(by.info()), rounds };
         let asked = Asked { by, at_ms: self.now_ms };
         for place in 0..self.coordinators.len() {
-            if self.reaches(by.node) {
+            if self.heartbeat_passes(by.node, place) {
                 let wait_ms = self.message_ms();
                 self.after(wait_ms, Happening::HeartbeatArrives { place, asked, beat: beat.clone() });
             }
