@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 const SEEDS: u64 = 1000;
 /// Within so many seeds each mutant must be found.
 const SEEDS_PER_MUTANT: u64 = 200;
+const SEEDS_PER_CLUSTER_MUTANT: u64 = 500;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -166,13 +167,14 @@ fn every_planted_bug_of_a_cluster_is_found() {
     block_on(async {
         for mutant in ClusterMutant::ALL {
             let mut found = None;
-            for seed in 0..SEEDS_PER_MUTANT {
+            for seed in 0..SEEDS_PER_CLUSTER_MUTANT {
                 if let Err(broken) = simulate_cluster(ClusterOptions::rough(seed, Some(mutant))).await {
                     found = Some((seed, broken));
                     break;
                 }
             }
-            let (seed, how) = found.unwrap_or_else(|| panic!("{mutant:?} lives after {SEEDS_PER_MUTANT} seeds"));
+            let (seed, how) =
+                found.unwrap_or_else(|| panic!("{mutant:?} lives after {SEEDS_PER_CLUSTER_MUTANT} seeds"));
             println!("{mutant:?}: seed {seed}: {how}");
         }
     });
@@ -180,12 +182,19 @@ fn every_planted_bug_of_a_cluster_is_found() {
 
 #[test]
 fn zz_survey() {
+    let t0 = std::time::Instant::now();
+    let mut per: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
     block_on(async {
         let faultless = faultless().await;
         let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for seed in seeds() {
             let options = ClusterOptions::rough(seed, None);
-            let what = match simulate_cluster(options).await {
+            let t = std::time::Instant::now();
+            let told = simulate_cluster(options).await;
+            let e = per.entry(options.model).or_default();
+            e.0 += t.elapsed().as_secs_f64();
+            e.1 += 1;
+            let what = match told {
                 Err(broken) => {
                     let kind: String = broken.chars().filter(|c| !c.is_ascii_digit()).take(90).collect();
                     if seeds().count() < 2 {
@@ -195,6 +204,9 @@ fn zz_survey() {
                 }
                 Ok(c) => match c.told.order {
                     Some(o) if !o.explains(&c.told.ended, &faultless[options.model], options.model == "budget") => {
+                        if seeds().count() < 2 {
+                            println!("{:#?}", c.told.setbacks());
+                        }
                         format!("unexplained {o:?}")
                     }
                     None if c.told.ended != faultless[options.model] => format!("other end {}", options.model),
@@ -203,6 +215,7 @@ fn zz_survey() {
             };
             all.entry(what).or_default().push(seed);
         }
+        println!("{:?} {per:#?}", t0.elapsed());
         for (what, seeds) in all {
             println!("{} {what} {:?}", seeds.len(), &seeds[..seeds.len().min(12)]);
         }

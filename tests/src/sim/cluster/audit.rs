@@ -7,7 +7,7 @@
 
 use skein_common::AgentNumber;
 use skein_common::wire::AttemptRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How an execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,6 @@ struct Execution {
     attempt: AttemptRef,
     node: usize,
     end: Option<End>,
-    /// Its owner gave its permit to another.
-    cancelled: bool,
     /// Its worker was killed or cut off while it had the attempt.
     excused: bool,
 }
@@ -41,6 +39,10 @@ struct Execution {
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     executions: BTreeMap<u64, Execution>,
+    /// Their owner gave their permits to others.
+    cancelled: BTreeSet<AttemptRef>,
+    /// A person ended them.
+    interrupted: BTreeSet<AttemptRef>,
     concurrency: usize,
 }
 
@@ -53,9 +55,10 @@ impl Audit {
     pub fn begin(&mut self, attempt: &AttemptRef, node: usize) -> (u64, Option<String>) {
         let broken = self.second_begin(attempt, node);
         let number = self.executions.len() as u64 + 1;
-        let execution = Execution { attempt: attempt.clone(), node, end: None, cancelled: false, excused: false };
+        let execution = Execution { attempt: attempt.clone(), node, end: None, excused: false };
         self.executions.insert(number, execution);
-        let running = self.executions.values().filter(|known| known.end.is_none() && !known.cancelled).count();
+        let counts = |known: &&Execution| known.end.is_none() && !self.cancelled.contains(&known.attempt);
+        let running = self.executions.values().filter(counts).count();
         let crowd = (running > self.concurrency)
             .then(|| format!("{running} agents run on workers, the cap is {}", self.concurrency));
         (number, broken.or(crowd))
@@ -66,7 +69,7 @@ impl Audit {
         for known in self.of_agent(agent) {
             let what = match known.end {
                 None if known.attempt == *attempt => "is carried out twice at the same time",
-                Some(End::Done | End::Disowned) if !known.excused && !known.cancelled => "runs again without a reason",
+                Some(End::Done | End::Disowned) if !self.is_excused(known) => "runs again without a reason",
                 _ => continue,
             };
             let Execution { attempt, node: before, end, .. } = known;
@@ -93,10 +96,15 @@ impl Audit {
         }
     }
 
-    /// Its owner cancelled it, or a person ended it.
-    pub fn cancel(&mut self, attempt: &AttemptRef, frees_permit: bool) {
-        for known in self.executions.values_mut().filter(|known| known.attempt == *attempt) {
-            known.cancelled |= frees_permit || known.end.is_some();
-        }
+    pub fn cancel(&mut self, attempt: AttemptRef) {
+        self.cancelled.insert(attempt);
+    }
+
+    pub fn interrupt(&mut self, attempt: AttemptRef) {
+        self.interrupted.insert(attempt);
+    }
+
+    fn is_excused(&self, known: &Execution) -> bool {
+        known.excused || self.cancelled.contains(&known.attempt) || self.interrupted.contains(&known.attempt)
     }
 }

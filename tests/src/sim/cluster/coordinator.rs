@@ -121,7 +121,9 @@ impl World {
         if answer.is_none() {
             self.meet("claims without an answer");
         }
-        if self.reaches(asked.by.node) {
+        // Chance does not take the last of many answers.
+        let is_late = self.workers[asked.by.node].gives_up_soon(&attempt, self.now_ms);
+        if self.reaches(asked.by.node) || (is_late && !self.is_cut(asked.by.node)) {
             self.soon(MESSAGE_MS, Happening::ClaimAnswered { asked, attempt, answer });
         }
     }
@@ -138,6 +140,11 @@ impl World {
         let attempts = &mut self.coordinators[place].attempts;
         if self.mutant == Some(ClusterMutant::HastyRound) {
             beat.rounds.extend(attempts.rounds());
+        }
+        if self.mutant == Some(ClusterMutant::ImmortalWorker) {
+            let named = self.workers[asked.by.node].named.entry(place).or_default();
+            named.extend(beat.attempts.drain(..).map(|running| (running.attempt.clone(), running)));
+            beat.attempts = named.values().cloned().collect();
         }
         let (answer, mut consequences, news) = attempts.hear(&beat, now);
         if matches!(news, News::Reborn(_)) {
@@ -210,7 +217,8 @@ impl World {
     fn ask_for_reports(&mut self, place: usize) {
         for round in self.coordinators[place].attempts.rounds() {
             for node in 0..WORKERS {
-                if self.reaches(node) {
+                // One that is lost is sent again with the next look.
+                if self.reaches(node) && !self.goes_wrong(300) {
                     self.soon(MESSAGE_MS, Happening::Report { node, round });
                 }
             }
@@ -298,7 +306,7 @@ impl World {
     /// An owner ends an attempt.
     pub fn cancel(&mut self, place: usize, epoch: u64, attempt: AttemptRef) {
         let now = self.now();
-        self.audit.cancel(&attempt, true);
+        self.audit.cancel(attempt.clone());
         self.coordinators[place].attempts.forget(&attempt, now);
         self.broadcast_cancel(epoch, &attempt);
     }
@@ -306,7 +314,7 @@ impl World {
     /// A person ends an attempt.
     pub fn interrupt(&mut self, place: usize, epoch: u64, attempt: AttemptRef) {
         let now = self.now();
-        self.audit.cancel(&attempt, false);
+        self.audit.interrupt(attempt.clone());
         match self.coordinators[place].attempts.interrupt(&attempt, now) {
             Some(command) => self.coordinators[place].push(command),
             None => self.broadcast_cancel(epoch, &attempt),

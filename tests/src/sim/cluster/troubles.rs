@@ -3,6 +3,7 @@
 use super::coordinator::{Coordinator, Incarnation};
 use super::world::{Happening, WORKERS, World};
 use crate::sim::orders::{Order, PAUSE_MS};
+use skein_common::AgentNumber;
 
 /// Incarnations that may meet trouble.
 pub(super) const ROUGH_INCARNATIONS: u64 = 5;
@@ -11,6 +12,8 @@ const WORKER_TROUBLES: u64 = 4;
 const LEASE_MS: u64 = 3_000;
 /// A deposed owner notices within so long.
 const DEPOSED_MS: u64 = 4_000;
+/// A trouble that would be too much waits.
+const TROUBLE_AGAIN_MS: u64 = 700;
 /// Whoever finds no owner asks again.
 const ORDER_AGAIN_MS: u64 = 300;
 
@@ -89,6 +92,9 @@ impl World {
 
     pub fn trouble(&mut self, trouble: Trouble) {
         match trouble {
+            Trouble::Kill { node, .. } | Trouble::Cut { node, .. } if self.is_spared(node) => {
+                self.after(TROUBLE_AGAIN_MS, Happening::Trouble(trouble));
+            }
             Trouble::Kill { node, for_ms } => {
                 self.kill_worker(node);
                 self.after(for_ms, Happening::Trouble(Trouble::Start { node }));
@@ -118,6 +124,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// An agent has two retries, of which the model may take one: no second trouble befalls it. Nor is there any for a
+    /// worker that has some.
+    fn is_spared(&self, node: usize) -> bool {
+        let worker = &self.workers[node];
+        let befallen = |agent: AgentNumber| self.watch.silenced.iter().any(|(known, _)| *known == agent);
+        !worker.up || self.is_cut(node) || worker.agents().any(befallen)
     }
 
     fn is_owner(&self, incarnation: u64) -> bool {

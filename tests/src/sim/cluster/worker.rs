@@ -9,7 +9,7 @@ use skein_common::wire::{
     AttemptEnd, AttemptRef, AttemptReport, ClaimAnswer, Heartbeat, HeartbeatAnswer, RunningAttempt, WorkerInfo, decode,
     encode,
 };
-use skein_common::{AttemptToken, Epoch, WorkerId};
+use skein_common::{AgentNumber, AttemptToken, Epoch, WorkerId};
 use std::collections::BTreeMap;
 
 const SLOTS: usize = 4;
@@ -23,8 +23,11 @@ const REQUEST_MS: u64 = 2_000;
 const MOMENT_MS: u64 = 50;
 const LOST_IN_A_ROW: u32 = 2;
 const PUBLISH_AGAIN_MS: u64 = 300;
-const PULL_MS: u64 = 500;
+const PULL_MS: u64 = 1_000;
 const MESSAGE_MS: u64 = 20;
+/// Messages of a thousand that take long.
+const SLOW_CLAIMS: u32 = 30;
+const SLOW_HEARTBEATS: u32 = 250;
 /// A message that takes long, at most.
 const SLOW_MESSAGE_MS: u64 = 3_000;
 
@@ -64,6 +67,8 @@ pub(super) struct Worker {
     beat_is_near: bool,
     /// Heartbeats to each coordinator since the last one that it answered.
     pub lost_in_a_row: [u32; COORDINATORS],
+    /// Mutant: what each coordinator heard of all its lives.
+    pub named: BTreeMap<usize, BTreeMap<AttemptRef, RunningAttempt>>,
     /// Reports on disk, which outlive the process.
     kept: BTreeMap<u64, Bytes>,
 }
@@ -96,7 +101,7 @@ impl Life {
 }
 
 impl Worker {
-    pub fn new(_: usize) -> Worker {
+    pub fn new() -> Worker {
         Worker {
             life: 0,
             up: false,
@@ -106,6 +111,7 @@ impl Worker {
             rounds: Vec::new(),
             beat_is_near: false,
             lost_in_a_row: [0; COORDINATORS],
+            named: BTreeMap::new(),
             kept: BTreeMap::new(),
         }
     }
@@ -129,6 +135,19 @@ impl Worker {
             Stage::Running(running) => Some(running),
             Stage::Claiming { .. } => None,
         }
+    }
+
+    /// Whether it will not ask often for this attempt any more.
+    pub fn gives_up_soon(&self, attempt: &AttemptRef, now_ms: u64) -> bool {
+        match self.entries.get(attempt).map(|entry| &entry.stage) {
+            Some(Stage::Claiming { give_up_ms, .. }) => *give_up_ms < now_ms + CLAIM_WAIT_MS / 2,
+            Some(Stage::Running(_)) | None => false,
+        }
+    }
+
+    /// The agents of which it has something in hand.
+    pub fn agents(&self) -> impl Iterator<Item = AgentNumber> {
+        self.entries.keys().map(|attempt| attempt.agent)
     }
 
     fn attempt_of(&self, number: u64) -> Option<AttemptRef> {
@@ -162,7 +181,8 @@ impl World {
     pub fn start_worker(&mut self, node: usize) {
         let worker = &mut self.workers[node];
         let (life, kept) = (worker.life + 1, std::mem::take(&mut worker.kept));
-        self.workers[node] = Worker { life, up: true, kept, ..Worker::new(node) };
+        let named = std::mem::take(&mut worker.named);
+        self.workers[node] = Worker { life, up: true, kept, named, ..Worker::new() };
         let by = Life { node, life };
         self.register_worker(by);
         self.after(30_000, Happening::Register { by });
@@ -258,6 +278,8 @@ impl World {
         if *give_up_ms <= now_ms {
             // Not marked done, so it is delivered again.
             self.meet("claims given up");
+            // Its owner may have let it start, and that answer was lost.
+            self.watch.silenced.insert((attempt.agent, attempt.attempt));
             self.workers[by.node].entries.remove(attempt);
             return;
         }
@@ -266,14 +288,14 @@ impl World {
         self.after(REQUEST_MS, Happening::ClaimAnswered { asked, attempt: attempt.clone(), answer: None });
         for place in 0..self.coordinators.len() {
             if self.coordinators[place].live.is_some() && self.reaches(by.node) {
-                let wait_ms = self.message_ms();
+                let wait_ms = self.message_ms(SLOW_CLAIMS);
                 self.after(wait_ms, Happening::ClaimArrives { place, asked, attempt: attempt.clone() });
             }
         }
     }
 
-    fn message_ms(&mut self) -> u64 {
-        let within_ms = if self.goes_wrong(30) { SLOW_MESSAGE_MS } else { MESSAGE_MS };
+    fn message_ms(&mut self, slow_permille: u32) -> u64 {
+        let within_ms = if self.goes_wrong(slow_permille) { SLOW_MESSAGE_MS } else { MESSAGE_MS };
         self.random.below(within_ms)
     }
 
@@ -439,7 +461,7 @@ impl World {
         let asked = Asked { by, at_ms: self.now_ms };
         for place in 0..self.coordinators.len() {
             if self.heartbeat_passes(by.node, place) {
-                let wait_ms = self.message_ms();
+                let wait_ms = self.message_ms(SLOW_HEARTBEATS);
                 self.after(wait_ms, Happening::HeartbeatArrives { place, asked, beat: beat.clone() });
             }
         }

@@ -183,7 +183,7 @@ impl World {
             tasks: Arc::default(),
             results: ResultQueue::default(),
             table: BTreeMap::new(),
-            workers: (0..WORKERS).map(Worker::new).collect(),
+            workers: (0..WORKERS).map(|_| Worker::new()).collect(),
             coordinators: (0..COORDINATORS).map(|_| Coordinator::new(true)).collect(),
             watch: Watch::new(limits.0, limits.1),
             audit: Audit::new(limits.0),
@@ -249,6 +249,12 @@ impl World {
         self.now_ms = at_ms.max(self.now_ms);
         self.steps += 1;
         self.set_clock();
+        if std::env::var_os("SIM_TRACE").is_some()
+            && !matches!(happening, Happening::Pull { .. } | Happening::Look { .. } | Happening::Consume { .. })
+        {
+            // TRACE
+            eprintln!("{} {happening:?}", self.now_ms); // TRACE
+        } // TRACE
         self.bring_about(happening);
         self.now_ms < PATIENCE_MS
     }
