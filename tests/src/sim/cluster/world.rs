@@ -249,12 +249,6 @@ impl World {
         self.now_ms = at_ms.max(self.now_ms);
         self.steps += 1;
         self.set_clock();
-        if std::env::var_os("SIM_TRACE").is_some()
-            && !matches!(happening, Happening::Pull { .. } | Happening::Look { .. } | Happening::Consume { .. })
-        {
-            // TRACE
-            eprintln!("{} {happening:?}", self.now_ms); // TRACE
-        } // TRACE
         self.bring_about(happening);
         self.now_ms < PATIENCE_MS
     }
