@@ -6,10 +6,11 @@ use skein_tests::sim::cluster::{ClusterMutant, ClusterOptions, simulate_cluster}
 use skein_tests::sim::{Ended, MODELS, Mutant, Options, simulate, take_over};
 use std::collections::BTreeMap;
 
-/// Seeds in the quick tier; `SKEIN_TEST_SEEDS` sets more.
-const SEEDS: u64 = 1000;
+/// Seeds in the quick tier, for one process and for a cluster each; `SKEIN_TEST_SEEDS` sets more.
+const SEEDS: u64 = 500;
 /// Within so many seeds each mutant must be found.
 const SEEDS_PER_MUTANT: u64 = 200;
+/// Most bugs of a cluster show only where several things come together.
 const SEEDS_PER_CLUSTER_MUTANT: u64 = 500;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

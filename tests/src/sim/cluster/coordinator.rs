@@ -189,7 +189,10 @@ impl World {
         if coordinator.live.is_none() {
             return;
         }
-        for (attempt, command) in consequences.verdicts {
+        // The fence of a deposed owner lets no verdict into the journal; here the chain alone would, as long as the
+        // successor has written nothing, and the result may be with the successor.
+        let is_deposed = coordinator.live.is_some_and(|live| live.deposed);
+        for (attempt, command) in consequences.verdicts.into_iter().filter(|_| !is_deposed) {
             coordinator.push(command);
             coordinator.attempts.forget(&attempt, now);
         }
