@@ -34,8 +34,6 @@ const TABLE_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Fleet {
     ports: Ports,
     settings: CoordinatorSettings,
-    /// Until when runs are certain to be ours, where others may take them.
-    holdings: Option<Arc<Holdings>>,
     runs: BTreeMap<RunId, Recipient<Deliver>>,
     attempts: Attempts,
     /// Runs that were taken over, until the workers are known that may have their attempts.
@@ -53,7 +51,6 @@ impl Fleet {
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-<<<<<<< HEAD
         Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings }
     }
 
@@ -61,15 +58,6 @@ impl Fleet {
     /// least of all that their attempts are to be ended.
     fn may_answer(&self, run: &RunId) -> bool {
         self.holdings.as_ref().is_none_or(|holdings| holdings.may_write(run))
-=======
-        Fleet { ports, settings, holdings, runs, attempts, inherited, reads_table: false, lookups }
-    }
-
-    /// A process that was stopped and goes on may find questions waiting that its successor answers by now. Whatever
-    /// it said to workers, they could not know better.
-    fn is_deposed(&self, run: &RunId) -> bool {
-        self.attempts.knows(run) && self.holdings.as_ref().is_some_and(|holdings| !holdings.may_write(run))
->>>>>>> simc
     }
 
     fn answer(&mut self, request: &[u8], context: &mut Context<Fleet>) -> Option<OwnerAnswer> {
@@ -77,10 +65,7 @@ impl Fleet {
         match decode::<WorkerRequest>(request) {
             Ok(WorkerRequest::Claim(claim)) if !self.may_answer(&claim.attempt.run) => None,
             Ok(WorkerRequest::Claim(claim)) => {
-                let answer = match self.is_deposed(&claim.attempt.run) {
-                    true => None,
-                    false => self.attempts.claim(&claim, AttemptToken(rand::random()), now),
-                };
+                let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
                 if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
                     return Some(OwnerAnswer::Claim(ClaimAnswer::Gone));
                 }
@@ -90,16 +75,12 @@ impl Fleet {
                 Some(OwnerAnswer::Claim(answer?))
             }
             Ok(WorkerRequest::Heartbeat(mut beat)) => {
-<<<<<<< HEAD
-                beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
-=======
-                let named = beat.attempts.len();
-                beat.attempts.retain(|running| !self.is_deposed(&running.attempt.run));
-                if beat.attempts.len() < named {
-                    // It is no answer for those that were taken out.
+                let is_uncertain = |run: &RunId| self.runs.contains_key(run) && !self.may_answer(run);
+                if beat.attempts.iter().any(|running| is_uncertain(&running.attempt.run)) {
+                    // It is no report of what is left out here, whose run may turn out to be ours.
                     beat.rounds.clear();
                 }
->>>>>>> simc
+                beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.follow(consequences, now);
                 self.send_markers(context);
