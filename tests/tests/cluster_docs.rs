@@ -6,7 +6,7 @@ use serde_json::Value;
 use skein_tests::nats::{NatsServer, free_port};
 use skein_tests::{Ended, Skein, eventually, processes, project_dir};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// The addresses of the document and what stands for them here.
 struct Place {
@@ -32,15 +32,19 @@ impl Place {
     }
 
     /// A command of the document, with the addresses of this machine in it.
-    fn command(&self, documented: &str) -> Command {
+    fn command(&self, documented: &str, words: &[(&str, &str)]) -> Command {
         assert!(self.document.contains(&format!("\n    {documented}\n")), "{documented} is not in the document");
         let here = documented
             .replace("nats://10.0.0.10:4222", &self.nats.url())
             .replace("127.0.0.1:7717", &format!("127.0.0.1:{}", self.api_port));
-        let words = here.split_whitespace();
-        assert_eq!(words.clone().next(), Some("skein"));
-        let mut command = self.skein.command(words.skip(1));
-        command.current_dir(project_dir()).env_remove("SKEIN_STORE");
+        let here = words.iter().fold(here, |text, (word, meant)| text.replace(word, meant));
+        let line = here.strip_prefix("skein ").expect("a command of ours");
+        // A shell reads it, as it would in front of a person.
+        let ours = self.skein.command([""; 0]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("exec \"$0\" {line}")).arg(ours.get_program());
+        command.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).current_dir(project_dir()).env_remove("SKEIN_STORE");
         // Where the document says nothing it is the server on loopback, and the API at its own port.
         command.env("SKEIN_NATS_URL", self.nats.url()).env("SKEIN_NATS_LEASE", "2s");
         command.env("SKEIN_LISTEN", format!("127.0.0.1:{}", self.api_port));
@@ -48,7 +52,12 @@ impl Place {
     }
 
     fn run(&self, documented: &str) -> Ended {
-        Ended::from(self.command(documented).output().expect("the program starts"))
+        self.run_with(documented, &[])
+    }
+
+    /// The same with words of the document that stand for others.
+    fn run_with(&self, documented: &str, words: &[(&str, &str)]) -> Ended {
+        Ended::from(self.command(documented, words).output().expect("the program starts"))
     }
 
     fn start(&self, name: &str, mut command: Command) -> Background {
@@ -93,34 +102,28 @@ impl Drop for Background {
 #[test]
 fn the_steps_for_two_machines_work_on_one() {
     let place = Place::new();
-    let mut hub = place.start("hub", place.command("skein coordinator"));
+    let mut hub = place.start("hub", place.command("skein coordinator", &[]));
     hub.says("durability");
     hub.says(&format!("127.0.0.1:{}", place.api_port));
-    let mut second = place.command("skein coordinator --nats nats://10.0.0.10:4222");
+    let mut second = place.command("skein coordinator --nats nats://10.0.0.10:4222", &[]);
     // Its own port: on two machines it would be the same.
     second.env("SKEIN_LISTEN", format!("127.0.0.1:{}", free_port()));
     let mut second = place.start("second", second);
     second.says("serves");
     let worker = "skein worker --nats nats://10.0.0.10:4222 --pool default --host node-1 --slots 8";
-    let mut worker = place.start("worker", place.command(worker));
+    let mut worker = place.start("worker", place.command(worker, &[]));
     let takes = worker.says("takes");
     assert!(takes.contains("pool default, host node-1, 8 agents at a time"), "{takes}");
 
-    let ran = place.run("skein --url http://127.0.0.1:7717 run examples/fan-out/fan-out.js --yes");
+    let run = "examples/repo-headings/repo-headings.js --yes --args '{\"dir\":\"docs\"}'";
+    let ran = place.run(&format!("skein --url http://127.0.0.1:7717 run {run}"));
     assert_eq!(ran.code, Some(0), "{}\n{}\n{}", ran.stderr, hub.said(), worker.said());
+    assert!(ran.stdout.contains("docs/glossary.md"), "{}", ran.stdout);
 
-    let mut listed = place.command("skein --url http://127.0.0.1:7717 workers");
-    let listed = Ended::from(listed.arg("--json").output().expect("the program starts")).answered();
-    let nodes: Vec<&str> = listed.as_array().expect("a list").iter().filter_map(|info| info["node"].as_str()).collect();
-    let [node] = nodes.as_slice() else { panic!("one worker: {listed}") };
-    let mut drain = place.command("skein --url http://127.0.0.1:7717 workers");
-    drain = {
-        let mut again = place.skein.command(["--url", &format!("http://127.0.0.1:{}", place.api_port), "drain", node]);
-        again.current_dir(project_dir()).env_remove("SKEIN_STORE");
-        drop(drain);
-        again
-    };
-    let drained = Ended::from(drain.output().expect("the program starts"));
+    let listed = place.run("skein --url http://127.0.0.1:7717 workers").stdout;
+    let node = takes.split_whitespace().nth(1).expect("a node");
+    assert!(listed.contains(node), "{listed}");
+    let drained = place.run_with("skein --url http://127.0.0.1:7717 drain NODE", &[("NODE", node)]);
     assert_eq!(drained.code, Some(0), "{}", drained.stderr);
     assert_eq!(worker.ends(), Some(0), "{}", worker.said());
 

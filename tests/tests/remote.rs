@@ -63,11 +63,12 @@ fn u06_a_run_is_started_watched_steered_and_read_from_elsewhere() {
     let (out, err) = served.wrote("run");
     let view: Value = serde_json::from_str(&out).expect("the final object");
     assert_eq!((&view["status"], &view["result"]), (&json!("completed"), &json!(["through", null, "through"])));
-    for part in ["before 1", "after 2", "Wait: 3/3"] {
+    for part in ["before 1", "after 2", "Wait: 2/3 done, 1 failed"] {
         assert!(err.contains(part), "{part} in {err}");
     }
     assert_eq!(Ended::from(follower.wait_with_output().expect("ends")).code, Some(0));
-    assert_eq!(served.wrote("logs").0, "before 1\nafter 2\n", "each line once, in order");
+    let restarted = "agent 3: attempt 1 interrupted: restarted by a person; trying again";
+    assert_eq!(served.wrote("logs").0, format!("before 1\n{restarted}\nafter 2\n"), "each line once, in order");
     assert_eq!(served.run(["show", run, "--json"]).answered(), view);
     assert_eq!(served.run(["result", run, "--json"]).answered(), view["result"]);
     let stopped = served.run(["stop", run]);

@@ -40,13 +40,14 @@ struct Running {
 pub async fn coordinate(global: &Global, args: CoordinatorArgs) -> anyhow::Result<Code> {
     let settings = settings_of(global, &args)?;
     let mut signals = Signals::new()?;
-    let node = Node::take(&settings.node_dir()?).map_err(|error| usage(error.to_string()))?;
+    // Each role numbers its own nodes: started in another order, each takes what was its own.
+    let node = Node::take(&settings.node_dir()?.join("coordinator")).map_err(|error| usage(error.to_string()))?;
     let joined = join(&settings, Role::Coordinator, Some(node.id().to_owned()), &mut signals).await?;
     let backend = match joined {
         Joined::Backend(backend) => backend,
         Joined::Left(code) => return Ok(code),
     };
-    tell(&backend);
+    tell(&backend, Role::Coordinator);
     let running = Running::start(&settings, &node, &backend).await?;
     output::note(&format!("coordinator {} serves; Ctrl-C ends, its runs go on elsewhere", node.id()));
     let code = signals.next().await;
@@ -67,6 +68,11 @@ fn settings_of(global: &Global, args: &CoordinatorArgs) -> anyhow::Result<Settin
         settings.set_by_flag("node.dir", "--state", &dir.to_string_lossy())?;
     }
     Ok(settings)
+}
+
+fn open_doors(coordinator: &Coordinator, settings: &Settings, node: &Node) -> anyhow::Result<(Door, Option<TcpDoor>)> {
+    let tcp_door = listen(coordinator, settings)?;
+    Ok((Door::open(coordinator, node.dir().join(SOCKET), true)?, tcp_door))
 }
 
 /// Listens on TCP. The second coordinator of a machine to which nobody gave an address is reached through its socket.
@@ -102,12 +108,17 @@ impl Running {
             node: node.id().to_owned(),
             lease: Duration::from_millis(settings.nats.lease_ms),
         });
-        let door = Door::open(&coordinator, node.dir().join(SOCKET), true)?;
-        let tcp_door = listen(&coordinator, settings)?;
+        let (door, tcp_door) = match open_doors(&coordinator, settings, node) {
+            Ok(doors) => doors,
+            Err(error) => {
+                // It may have taken shards already.
+                coordinator.shutdown().await;
+                return Err(error);
+            }
+        };
         // Runs have nothing beside the ports here; what their agents left is on the workers.
         let retention = Retention::new(coordinator.ports().clone(), node.id().to_owned(), Box::new(|_| Ok(())));
-        let retention = retention.of_node(node.id());
-        let sweeps = Sweeps::start(retention, settings.retention.days);
+        let sweeps = Sweeps::start(retention.of_node(node.id()), settings.retention.days);
         Ok(Running { coordinator, sweeps, door, tcp_door })
     }
 

@@ -103,10 +103,12 @@ pub async fn join_at_once(settings: &Settings, bootstrap: bool, role: &str) -> R
     .await
 }
 
-/// Says what a development server lacks, and what an acknowledged write survives.
-pub fn tell(backend: &NatsBackend) {
+/// Says what a development server lacks, and to who writes journals what an acknowledged write survives.
+pub fn tell(backend: &NatsBackend, role: Role) {
     backend.notes().iter().for_each(|note| output::note(&format!("warning: {note}")));
-    output::note(&format!("durability: {}", backend.ports().journal.durability()));
+    if role == Role::Coordinator {
+        output::note(&format!("durability: {}", backend.ports().journal.durability()));
+    }
 }
 
 /// How an error of [`join_at_once`] ends a command.

@@ -71,11 +71,10 @@ async fn a_task_whose_claim_nobody_ever_answers_is_left_to_others() {
     world.dispatch(&simulated(&run, 1));
     world.dispatch(&simulated(&run, 2));
     world.report(&attempt(&run, 2)).await;
-    let state = world.state.lock().unwrap();
-    assert_eq!((state.reports.len(), state.done.as_slice()), (1, &[2][..]));
+    let (done, claims) = world.when("a report", |state| Some((state.done.clone(), claims(state, 1)))).await;
+    assert_eq!((world.reports(), done), (1, vec![2]));
     // 100, 200, 400, 800 ms, then each second of the ten.
-    assert!((10..=15).contains(&claims(&state, 1)), "{} claims", claims(&state, 1));
-    drop(state);
+    assert!((10..=15).contains(&claims), "{claims} claims");
     worker.stop().await;
 }
 

@@ -15,7 +15,7 @@ const ACK: Bytes = Bytes::from_static(b"+ACK");
 /// Gives a message back: it is delivered again at once.
 const NAK: Bytes = Bytes::from_static(b"-NAK");
 /// A task that came when its pull was gone waits here for the next one, but not long: another worker may be free.
-const UNWANTED_MAX: Duration = Duration::from_secs(2);
+const UNWANTED_MAX: Duration = Duration::from_secs(1);
 
 /// Where the delivered tasks of this process are acknowledged, by delivery.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Intake for Pool {
         self.arrived.notify_one();
     }
 
-    fn tick(&self) {
+    fn beat(&self) {
         let mut state = self.state();
         if state.wanted > 0 {
             return;

@@ -19,8 +19,11 @@ use std::time::Duration;
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 
-/// A server that does not answer for so long is given up, and so is the shard.
-const TAKE_OVER_WITHIN: Duration = Duration::from_secs(10);
+/// Servers that just lost one of them, or that are overloaded, take some seconds to agree on a consumer.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Each shard has one owner, who should notice soon that the server it was asking is gone.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Publishes results, and consumes those of the attached shards.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ impl NatsResults {
         };
         self.take_over(&consumer, &stem).await?;
         let intake = Arc::new(ShardIntake::new(shard, self.inbox.clone(), self.bus.connection.client().clone()));
-        let puller = Puller::start(&self.bus.connection, consumer.clone(), intake);
+        let puller = Puller::start(&self.bus.connection, consumer.clone(), intake, HEARTBEAT);
         self.attached().insert(shard, Attached { consumer, _puller: puller });
         Ok(())
     }

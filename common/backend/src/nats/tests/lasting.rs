@@ -169,3 +169,22 @@ async fn a_record_that_no_message_holds_is_refused() -> Checked {
     assert_eq!(journal.append(&run, 0, record("small")).await?, 1);
     Ok(())
 }
+
+/// A message that only says that something was removed goes by itself.
+#[tokio::test]
+async fn a_key_that_is_removed_may_be_used_again() -> Checked {
+    for version in [Version::New, Version::Old] {
+        let world = NatsWorld::with(new_cluster(shared(version).await?));
+        let (one, other) = (world.process().await?.directory, world.process().await?.directory);
+        for round in 0..3_u8 {
+            let value = Bytes::from(vec![round]);
+            assert_eq!(one.insert("keys", "a", value.clone()).await?, None);
+            assert_eq!(other.insert("keys", "a", Bytes::new()).await?, Some(value));
+            other.remove("keys", "a").await?;
+            assert_eq!((one.get("keys", "a").await?, one.list("keys").await?), (None, Vec::new()));
+        }
+        one.put("keys", "a", Bytes::from_static(b"put")).await?;
+        assert_eq!(other.get("keys", "a").await?, Some(Bytes::from_static(b"put")));
+    }
+    Ok(())
+}

@@ -13,8 +13,9 @@ use std::time::Duration;
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
 /// A cluster of ours on new servers, as soon as they have a leader.
-async fn replicated(servers: &TestCluster) -> Result<NatsWorld, BoxError> {
-    let settings = NatsSettings { replicas: 3, ..new_cluster(servers.url()) };
+pub async fn replicated(servers: &TestCluster) -> Result<NatsWorld, BoxError> {
+    // What was delivered when a server died comes again after this time.
+    let settings = NatsSettings { replicas: 3, ack_wait_ms: 2_000, ..new_cluster(servers.url()) };
     loop {
         match NatsBackend::connect(NatsConfig::new(settings.clone())).await {
             Ok(_) => return Ok(NatsWorld::with(settings)),
