@@ -5,7 +5,7 @@ use crate::link::Link;
 use crate::messages::{AttemptClaimed, AttemptGone, EndAttempt, EndReason, Serial, Verdict};
 use crate::outbox::{Letter, Outbox};
 use crate::places::Places;
-use crate::runner::{Ended, Runners, Stop, Work};
+use crate::runner::{Asked, Ended, Runners, Stop, Work};
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
 };
@@ -59,7 +59,7 @@ pub(crate) struct Attempt {
 #[derive(Debug)]
 struct Ending {
     reason: Cell<Option<EndReason>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Asked>,
 }
 
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Ending {
     fn ask(&self, reason: EndReason) {
         if self.reason.get().is_none() {
             self.reason.set(Some(reason));
-            self.stop.send_replace(true);
+            self.stop.send_replace(reason.asks());
         }
     }
 }

@@ -63,10 +63,15 @@ impl Cluster {
     #[must_use]
     pub fn of(coordinators: usize, workers: usize) -> Cluster {
         let mut cluster = Cluster::new();
-        (0..coordinators).for_each(|_| cluster.add_coordinator());
-        (0..workers).for_each(|_| cluster.add_worker(&[]));
-        cluster.ready();
+        cluster.add(coordinators, workers);
         cluster
+    }
+
+    /// So many more of each, ready to work.
+    pub fn add(&mut self, coordinators: usize, workers: usize) {
+        (0..coordinators).for_each(|_| self.add_coordinator());
+        (0..workers).for_each(|_| self.add_worker(&[]));
+        self.ready();
     }
 
     /// A setting of all processes that are started from now on.
