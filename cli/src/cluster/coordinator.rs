@@ -40,7 +40,8 @@ struct Running {
 pub async fn coordinate(global: &Global, args: CoordinatorArgs) -> anyhow::Result<Code> {
     let settings = settings_of(global, &args)?;
     let mut signals = Signals::new()?;
-    let node = Node::take(&settings.node_dir()?).map_err(|error| usage(error.to_string()))?;
+    // Each role numbers its own nodes: started in another order, each takes what was its own.
+    let node = Node::take(&settings.node_dir()?.join("coordinator")).map_err(|error| usage(error.to_string()))?;
     let joined = join(&settings, Role::Coordinator, Some(node.id().to_owned()), &mut signals).await?;
     let backend = match joined {
         Joined::Backend(backend) => backend,

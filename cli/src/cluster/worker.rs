@@ -31,7 +31,8 @@ struct Plan {
 pub async fn work(global: &Global, args: WorkerArgs) -> anyhow::Result<Code> {
     let plan = Plan::new(global, args)?;
     let mut signals = Signals::new()?;
-    let node = Node::take(&plan.settings.node_dir()?).map_err(|error| usage(error.to_string()))?;
+    // Each role numbers its own nodes: started in another order, each takes what was its own.
+    let node = Node::take(&plan.settings.node_dir()?.join("worker")).map_err(|error| usage(error.to_string()))?;
     let joined = join(&plan.settings, Role::Worker, Some(node.id().to_owned()), &mut signals).await?;
     let backend = match joined {
         Joined::Backend(backend) => backend,

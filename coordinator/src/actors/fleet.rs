@@ -7,6 +7,7 @@ use super::messages::{
     WorkerAsked,
 };
 use crate::attempts::{Attempts, Consequences, News};
+use crate::ownership::Holdings;
 use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
@@ -18,6 +19,7 @@ use skein_common::wire::{
 use skein_common::{AttemptToken, RunId};
 use skein_engine::Command;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Requests and results waiting; beyond it the pumps wait, and so do the workers behind them.
@@ -38,21 +40,30 @@ pub(super) struct Fleet {
     inherited: Vec<RunId>,
     reads_table: bool,
     lookups: Lookups,
+    /// `None` where each run is owned by itself.
+    holdings: Option<Arc<Holdings>>,
 }
 
 impl Fleet {
-    pub fn new(ports: Ports, settings: CoordinatorSettings) -> Fleet {
+    pub fn new(ports: Ports, settings: CoordinatorSettings, holdings: Option<Arc<Holdings>>) -> Fleet {
         let attempts = match ports.shards {
             Some(_) => Attempts::of_cluster(settings.clone()),
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups }
+        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings }
+    }
+
+    /// Whether the run is certain to be ours: one who was deposed and does not know it yet says nothing about runs,
+    /// least of all that their attempts are to be ended.
+    fn may_answer(&self, run: &RunId) -> bool {
+        self.holdings.as_ref().is_none_or(|holdings| holdings.may_write(run))
     }
 
     fn answer(&mut self, request: &[u8], context: &mut Context<Fleet>) -> Option<OwnerAnswer> {
         let now = Instant::now();
         match decode::<WorkerRequest>(request) {
+            Ok(WorkerRequest::Claim(claim)) if !self.may_answer(&claim.attempt.run) => None,
             Ok(WorkerRequest::Claim(claim)) => {
                 let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
                 if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
@@ -63,7 +74,13 @@ impl Fleet {
                 }
                 Some(OwnerAnswer::Claim(answer?))
             }
-            Ok(WorkerRequest::Heartbeat(beat)) => {
+            Ok(WorkerRequest::Heartbeat(mut beat)) => {
+                let is_uncertain = |run: &RunId| self.runs.contains_key(run) && !self.may_answer(run);
+                if beat.attempts.iter().any(|running| is_uncertain(&running.attempt.run)) {
+                    // It is no report of what is left out here, whose run may turn out to be ours.
+                    beat.rounds.clear();
+                }
+                beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.follow(consequences, now);
                 self.send_markers(context);

@@ -129,11 +129,18 @@ impl Attempts {
 
     /// A heartbeat came: its answer, and what follows beside it.
     pub fn hear(&mut self, beat: &Heartbeat, now: Instant) -> (HeartbeatAnswer, Consequences, News) {
+        if beat.info.as_ref().is_some_and(|info| self.workers.has_ended(info)) {
+            return (HeartbeatAnswer::default(), Consequences::default(), News::Nothing);
+        }
         let answer = self.heartbeat(beat, now);
         let Some(info) = &beat.info else { return (answer, Consequences::default(), News::Nothing) };
         let news = self.workers.hear(info, now);
         let consequences = match &news {
             News::Reborn(earlier) => self.ended_with(earlier, info),
+            // What it had taken for its hosts and not begun it has dropped.
+            News::Changed if info.draining => {
+                Consequences { again: self.dispatched_to_hosts_of(info), ..Consequences::default() }
+            }
             News::Nothing | News::Changed => Consequences::default(),
         };
         for run in self.runs.values_mut() {

@@ -19,6 +19,7 @@ mod fakes;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use holdings::Holdings;
 pub(crate) use shard_loop::{RunsOfShards, ShardLoop};
 pub(crate) use shard_owner::ShardOwner;
 pub(crate) use taking_up::TakingUp;

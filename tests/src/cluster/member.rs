@@ -63,7 +63,7 @@ impl Member {
     pub fn node(&self) -> String {
         let file = self.state_dir().join("node-0").join("id");
         let id = || std::fs::read_to_string(&file).ok().filter(|id| !id.trim().is_empty());
-        eventually("it has an identity", id).trim().to_owned()
+        format!("node-0-{}", eventually("it has an identity", id).trim())
     }
 
     /// What it said, in all its lives.
@@ -147,7 +147,7 @@ impl Member {
 
     fn token(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.state_dir().join("api.token")).ok()?;
-        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+        text.split_whitespace().next().map(str::to_owned)
     }
 
     fn log_file(&self) -> PathBuf {

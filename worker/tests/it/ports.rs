@@ -239,6 +239,8 @@ impl Tasks for World {
         }
     }
 
+    async fn leave(&self, _: &Target) {}
+
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.state.lock().unwrap().done.push(delivery);
         self.changed.notify_waiters();

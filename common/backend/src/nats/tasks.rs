@@ -104,6 +104,14 @@ impl Tasks for NatsTasks {
         }
     }
 
+    async fn leave(&self, target: &Target) {
+        // What they hold ends with them.
+        match target {
+            Target::Pool(pool) => drop(self.pools.lock().unwrap_or_else(PoisonError::into_inner).remove(pool)),
+            Target::Host(host) => drop(self.hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(host)),
+        }
+    }
+
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.acks.done(delivery).await.map_err(|error| TasksError::Unavailable { source: error.into() })
     }
