@@ -1,5 +1,6 @@
 //! What a person may type. Types only; what happens is in `commands`.
 
+use crate::cluster_args::{CoordinatorArgs, NatsCommandArgs, WorkerArgs};
 use crate::remote::ApiUrl;
 use crate::saved_args::{CommandsArgs, SaveArgs};
 use crate::settings::Settings;
@@ -71,6 +72,12 @@ pub enum Command {
     Drain(DrainArgs),
     /// Execute runs of the store until told to end; takes up interrupted ones
     Serve(ServeArgs),
+    /// Own runs of a cluster and execute their scripts, until told to end
+    Coordinator(CoordinatorArgs),
+    /// Carry out agents of a cluster's runs, until told to end; what runs then may finish
+    Worker(WorkerArgs),
+    /// Prepare the NATS servers of a cluster
+    Nats(NatsCommandArgs),
     /// Parse and lint scripts; no agent starts
     Check(CheckArgs),
     /// Make a sample fleet of servers in a temporary folder and find its planted fault

@@ -130,7 +130,9 @@ impl Client {
         let since = Instant::now();
         loop {
             match self.ask(&question).await {
-                Err(Silence::Away(_)) if self.is_known.load(Ordering::Relaxed) && since.elapsed() < AWAY_MAX => {
+                Err(Silence::Away(_) | Silence::Lost(_))
+                    if self.is_known.load(Ordering::Relaxed) && since.elapsed() < AWAY_MAX =>
+                {
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 answer => return answer.map_err(Silence::into_error),
@@ -183,7 +185,10 @@ impl Client {
         if status.is_success() {
             return Ok(bytes);
         }
-        Err(Silence::Problem(self.problem(status, &bytes)))
+        let problem = self.problem(status, &bytes);
+        // Nothing is lost, and the same again may work.
+        let may_work_later = is_problem(&problem, ProblemKind::Unavailable);
+        Err(if may_work_later { Silence::Lost(problem) } else { Silence::Problem(problem) })
     }
 
     fn problem(&self, status: StatusCode, bytes: &[u8]) -> anyhow::Error {
@@ -213,7 +218,7 @@ impl Client {
 enum Silence {
     /// Nobody listens: nothing was asked.
     Away(anyhow::Error),
-    /// It may have been heard.
+    /// It may have been heard, or was and could not be done just then.
     Lost(anyhow::Error),
     /// It was heard, and the answer is no.
     Problem(anyhow::Error),

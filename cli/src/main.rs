@@ -2,6 +2,8 @@
 
 mod args;
 mod client;
+mod cluster;
+mod cluster_args;
 mod commands;
 mod demo;
 mod doctor;
@@ -19,6 +21,7 @@ mod saved;
 mod saved_args;
 mod session;
 mod settings;
+mod signals;
 mod stored;
 mod sweep;
 
@@ -108,6 +111,9 @@ async fn dispatch(cli: Cli, problems: Vec<settings::Problem>) -> anyhow::Result<
         Command::Workers => commands::workers::workers(&global).await,
         Command::Drain(args) => commands::workers::drain(&global, args).await,
         Command::Serve(args) => commands::serve::serve(&global, args).await,
+        Command::Coordinator(args) => commands::cluster::coordinator(&global, args).await,
+        Command::Worker(args) => commands::cluster::worker(&global, args).await,
+        Command::Nats(args) => commands::nats::nats(&global, args).await,
         Command::Save(args) => commands::save::save(&global, args).await,
         Command::Commands(args) => commands::saved_commands::commands(&global, args).await,
         Command::Script(args) => commands::show::script(&global, args).await,

@@ -9,6 +9,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::report;
 use crate::settings::Settings;
+use crate::signals::Signals;
 use crate::sweep::Sweeps;
 use anyhow::Context as _;
 use skein_backend::embedded::Store;
@@ -22,7 +23,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long a run whose process died waits for a `skein serve` to see it.
 const LOOK_FOR_INTERRUPTED: Duration = Duration::from_secs(2);
@@ -303,36 +303,6 @@ pub fn place_flag(global: &Global) -> String {
     match global.settings.store_of_flag() {
         Some(store) => format!(" --store {}", shell_words::quote(&store.to_string_lossy())),
         None => String::new(),
-    }
-}
-
-/// The ways a person or a system asks this process to end.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    /// From now on they do not end this process by themselves.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one, and gives the exit code it asks for.
-    pub async fn next(&mut self) -> Code {
-        tokio::select! {
-            _ = self.interrupt.recv() => Code::Interrupted,
-            _ = self.terminate.recv() => Code::Terminated,
-            _ = self.hang_up.recv() => Code::Terminated,
-        }
     }
 }
 

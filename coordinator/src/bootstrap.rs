@@ -128,7 +128,7 @@ impl Coordinator {
     /// # Errors
     /// Why it cannot be taken up: another process has it, or its coordinator does not answer. That one takes it up later.
     pub async fn begin(&self, run: RunId) -> Result<(), String> {
-        if let Some(owner) = self.owner_elsewhere(&run) {
+        if let Some(owner) = self.owner_elsewhere(&run).await {
             return match ask_owner(owner, &run, &OwnerQuestion::Begin { run: run.clone() }).await {
                 Some(OwnerReply::Done) => Ok(()),
                 Some(OwnerReply::NotBegun { reason }) => Err(reason),
@@ -145,7 +145,7 @@ impl Coordinator {
     /// # Errors
     /// The run is not executed, or refuses.
     pub async fn control(&self, run: RunId, command: Command) -> Result<(), ControlError> {
-        if let (Some(owner), Some(steer)) = (self.owner_elsewhere(&run), Steer::of(&command)) {
+        if let (Some(owner), Some(steer)) = (self.owner_elsewhere(&run).await, Steer::of(&command)) {
             return match ask_owner(owner, &run, &OwnerQuestion::Steer { run: run.clone(), steer }).await {
                 Some(OwnerReply::Done) => Ok(()),
                 Some(OwnerReply::Refused { refused }) => Err(ControlError::Refused(refused)),
@@ -159,9 +159,12 @@ impl Coordinator {
     }
 
     /// The way to the coordinator that owns the run, when that is another one.
-    fn owner_elsewhere(&self, run: &RunId) -> Option<&dyn Control> {
-        let is_elsewhere = self.shards.as_ref().is_some_and(|shards| shards.holdings.is_elsewhere(run));
-        is_elsewhere.then_some(self.ports.steering.as_ref())
+    async fn owner_elsewhere(&self, run: &RunId) -> Option<&dyn Control> {
+        if self.shards.as_ref().is_none_or(|shards| shards.holdings.is_ours(run)) {
+            return None;
+        }
+        let holder = self.ports.leases.holder(run.as_str()).await;
+        holder.ok().flatten().map(|_another| self.ports.steering.as_ref())
     }
 
     /// How this coordinator stands.

@@ -57,6 +57,8 @@ pub struct Retention {
     /// Names this process in leases.
     owner: String,
     remove_files: RemoveFiles,
+    /// Under which the last sweep is noted.
+    last_sweep: String,
 }
 
 impl std::fmt::Debug for Retention {
@@ -75,7 +77,13 @@ struct Sweep {
 impl Retention {
     #[must_use]
     pub fn new(ports: Ports, owner: String, remove_files: RemoveFiles) -> Retention {
-        Retention { ports, owner, remove_files }
+        Retention { ports, owner, remove_files, last_sweep: String::from(LAST_SWEEP) }
+    }
+
+    /// The sweeps of this node count for themselves: where several share the runs, each removes its own.
+    #[must_use]
+    pub fn of_node(self, node: &str) -> Retention {
+        Retention { last_sweep: format!("{LAST_SWEEP}-{node}"), ..self }
     }
 
     /// Removes a run that nobody runs, ended or not.
@@ -99,7 +107,7 @@ impl Retention {
     /// The store cannot be read. A run that cannot be removed is left for the next sweep.
     pub async fn sweep_if_due(&self, now_ms: i64, days: u32) -> Result<usize, RemoveError> {
         let unfinished = self.finish_removals().await?;
-        let last = self.ports.directory.get(SWEEPS_TABLE, LAST_SWEEP).await?;
+        let last = self.ports.directory.get(SWEEPS_TABLE, &self.last_sweep).await?;
         let last: Option<Sweep> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         // A clock that was set back must not keep the store from being swept.
         let is_recent = |last: &Sweep| last.days == days && (0..SWEEP_EVERY_MS).contains(&(now_ms - last.at_ms));
@@ -113,7 +121,7 @@ impl Retention {
         }
         if expired.len() <= REMOVED_AT_ONCE_MAX {
             let sweep = serde_json::to_vec(&Sweep { at_ms: now_ms, days }).unwrap_or_default();
-            self.ports.directory.put(SWEEPS_TABLE, LAST_SWEEP, Bytes::from(sweep)).await?;
+            self.ports.directory.put(SWEEPS_TABLE, &self.last_sweep, Bytes::from(sweep)).await?;
         }
         Ok(removed)
     }

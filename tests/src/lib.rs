@@ -2,11 +2,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness that cannot do its work fails the test")]
 
 pub mod bench;
+pub mod cluster;
 pub mod fleet;
 pub mod hostile;
+pub mod nats;
 pub mod processes;
 pub mod recorded;
 pub mod redis;
+pub mod served;
 pub mod sim;
 pub mod system;
 

@@ -115,6 +115,20 @@ async fn r12_a_store_that_was_swept_within_the_hour_is_left_alone() {
 }
 
 #[tokio::test]
+async fn r12_what_one_node_could_not_remove_the_next_one_does_within_the_hour() {
+    let (_dir, store) = store();
+    let run = ended(&store, NOW_MS, 40).await;
+    let owner = Store::open(store.runs_dir().parent().expect("the store")).expect("opens").ports();
+    let lease = owner.leases.acquire(run.as_str(), "its owner").await.expect("acquires");
+    let first = retention(&store, store.ports()).of_node("node-0");
+    assert_eq!(first.sweep_if_due(NOW_MS, 30).await.expect("sweeps"), 0, "it belongs to another one");
+    owner.leases.release(&lease).await.expect("releases");
+    assert_eq!(first.sweep_if_due(NOW_MS + 1000, 30).await.expect("sweeps"), 0, "this one swept just now");
+    let second = retention(&store, store.ports()).of_node("node-1");
+    assert_eq!(second.sweep_if_due(NOW_MS + 1000, 30).await.expect("sweeps"), 1);
+}
+
+#[tokio::test]
 async fn r12_a_run_that_somebody_holds_is_not_removed() {
     let (_dir, store) = store();
     let run = ended(&store, NOW_MS, 40).await;

@@ -111,6 +111,52 @@ fn a_project_cannot_move_the_store_or_keep_runs_for_another_time() {
 }
 
 #[test]
+fn addresses_listeners_and_credentials_never_come_from_a_project() {
+    let skein = Skein::new();
+    let tables = skein.run(["config", "show", "--json"]).json();
+    let keys = |table: &str| tables[table].as_object().expect("a table").keys().cloned().collect::<Vec<_>>();
+    let mut text = String::new();
+    let mut names = Vec::new();
+    for table in ["nats", "api", "node"] {
+        text.push_str(&format!("[{table}]\n"));
+        for key in keys(table) {
+            text.push_str(&format!("{key} = \"of the project\"\n"));
+            names.push((table, key));
+        }
+    }
+    assert!(names.contains(&("nats", "url".into())) && names.contains(&("api", "listen".into())), "{names:?}");
+    skein.write(".skein.toml", &text);
+    let ended = skein.run(["config", "show", "--origin", "--json"]);
+    let shown = ended.json();
+    for (table, key) in names {
+        assert_eq!(of(&shown, table, &key).1, "default", "{table}.{key}");
+        assert!(ended.stderr.contains(&format!("{table}.{key} is ignored")), "{table}.{key}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_servers_of_a_cluster_are_a_setting_without_secrets() {
+    let skein = Skein::new();
+    let user = user_file(&skein, "[nats]\nurl = \"nats://one:4222,nats://two:4222\"\nlease = \"5s\"\nreplicas = 3\n");
+    let seen = shown(&skein);
+    assert_eq!(of(&seen, "nats", "url"), (json!("nats://one:4222,nats://two:4222"), format!("{}:2", user.display())));
+    assert_eq!((of(&seen, "nats", "lease").0, of(&seen, "nats", "replicas").0), (json!("5s"), json!(3)));
+    for (text, part) in [
+        ("url = \"nats://me:secret@one\"", "nats.password_file"),
+        ("lease = \"1500ms\"", "whole seconds"),
+        ("lease = \"1s\"", "at least"),
+        ("replicas = 2", "neither 1 nor 3 nor 5"),
+        ("shards = 2000", "more than 1024"),
+        ("shards = 0", "number of shards"),
+    ] {
+        user_file(&skein, &format!("[nats]\n{text}\n"));
+        let ended = skein.run(["runs"]);
+        assert!(ended.code == Some(2) && ended.stderr.contains(part), "{text}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_program_that_a_project_names_runs_only_once_the_project_is_trusted() {
     let skein = Skein::new();
     skein.write(".skein.toml", "[run]\ncommand = [\"sh\", \"-c\", \"echo ran >> ran; echo of the project\"]\n");

@@ -183,7 +183,7 @@ fn every_command_has_help_with_an_example_and_shells_can_complete() {
     for command in
         ["run", "resume", "check", "demo", "runs", "show", "result", "agents", "agent", "logs", "script", "completions"]
             .into_iter()
-            .chain(["remove", "config", "trust", "doctor"])
+            .chain(["remove", "config", "trust", "doctor", "serve", "workers", "drain"])
     {
         let help = skein.run([command, "--help"]);
         assert!(help.code == Some(0) && help.stdout.contains("Example"), "{command}: {}", help.stdout);

@@ -9,6 +9,7 @@ use crate::runner::{Ended, Runners, Stop, Work};
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
 };
+use bytes::Bytes;
 use skein_common::ports::{BlobError, Ports};
 use skein_common::wire::{AttemptEnd, AttemptReport, Task, WorkerInfo};
 use skein_common::{Payload, RunId};
@@ -17,12 +18,17 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
 /// A worker that stops tries so long to tell of its attempts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Answers beyond this go to the blobs: a message of the bus has at most 1 MiB (nats.md: blobs above 512 KiB).
+const REPORT_BYTES_MAX: usize = 512 * 1024;
+/// Between two tries to store a large answer, at first and at most.
+const PUT_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// What all attempts of a worker need.
 #[derive(Debug)]
@@ -173,17 +179,44 @@ impl Job {
                 Ended { usage: ended.usage, notes: ended.notes, ..lost }
             }
         };
+        let end = tokio::select! {
+            biased;
+            end = apart_if_large(&shared.ports, &attempt.run, ended.end) => end,
+            () = stop.asked() => Ended::lost(Some("blobs"), "the answer could not be stored").end,
+        };
         let report = AttemptReport {
             attempt,
             token,
             worker: shared.info.id.clone(),
-            end: ended.end,
+            end,
             usage: ended.usage,
             notes: ended.notes,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         deliver(&shared.outbox, &report, &ending, &mut stop).await;
     }
+}
+
+/// A value that would make the report too large for the bus goes to the blobs of its run first, as soon as they take it.
+async fn apart_if_large(ports: &Ports, run: &RunId, end: AttemptEnd) -> AttemptEnd {
+    let AttemptEnd::Done { value } = end else { return end };
+    let (is_json, text) = match value {
+        Payload::Text { text } if text.len() > REPORT_BYTES_MAX => (false, text),
+        Payload::Json { json } if json.len() > REPORT_BYTES_MAX => (true, json),
+        small => return AttemptEnd::Done { value: small },
+    };
+    let (bytes, text) = (text.len() as u64, Bytes::from(text));
+    let (mut pause, pause_max) = PUT_AGAIN;
+    let digest = loop {
+        match ports.blobs.put(run, text.clone()).await {
+            Ok(digest) => break digest,
+            Err(error) => warn!(run_id = %run, %error, "a large answer is not stored yet"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause_max.min(pause * 2);
+    };
+    let value = if is_json { Payload::JsonBlob { digest, bytes } } else { Payload::TextBlob { digest, bytes } };
+    AttemptEnd::Done { value }
 }
 
 /// Sends the report, until it is accepted or the attempt ends.

@@ -34,9 +34,20 @@ impl Link {
         })
     }
 
+    /// Nobody gives this worker anything from now on.
+    fn leave_targets(&self) {
+        let (tasks, targets) = (self.config.shared.ports.tasks.clone(), self.config.targets.clone());
+        actix_rt::spawn(async move {
+            for target in &targets {
+                tasks.leave(target).await;
+            }
+        });
+    }
+
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.pulls.clear();
+        self.leave_targets();
         // Nobody claimed them, so they are delivered to somebody else.
         self.backlog.clear();
         self.tell_if_idle();

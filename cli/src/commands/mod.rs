@@ -2,12 +2,14 @@
 
 pub mod agents;
 pub mod check;
+pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod logs;
+pub mod nats;
 pub mod remove;
 pub mod resume;
 pub mod run;

@@ -1,6 +1,7 @@
 //! The checks of `skein doctor`, one line each.
 
 mod machine;
+mod nats;
 mod store;
 mod system;
 
@@ -59,6 +60,7 @@ pub async fn all(global: &Global, problems: &[Problem]) -> Vec<Check> {
     checks.push(store::store(global).await);
     checks.push(store::space(global));
     checks.push(machine::git());
+    checks.extend(nats::nats(global).await);
     checks.push(system::script_host(global).await);
     checks.push(system::one_run(global).await);
     checks

@@ -19,6 +19,12 @@ pub fn check_url(command: &Command, settings: &Settings) -> anyhow::Result<()> {
     let why = match command {
         // A URL that is set for all commands is not meant for these.
         Command::Serve(_) => settings.url_of_flag().map(|_| format!("`serve` {here}; --listen says where others ask")),
+        Command::Coordinator(_) => {
+            settings.url_of_flag().map(|_| format!("`coordinator` {here}; --listen says where others ask"))
+        }
+        Command::Worker(_) | Command::Nats(_) => {
+            settings.url_of_flag().map(|_| format!("this command {here}: --nats says where its cluster is"))
+        }
         Command::Demo(_) | Command::Check(_) | Command::Commands(_) | Command::Trust(_) => {
             settings.url_of_flag().map(|_| format!("this command {here}: leave --url out"))
         }

@@ -16,6 +16,8 @@ pub const STORE: &str = "store.dir";
 pub const URL: &str = "api.url";
 /// A hundred years.
 const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Each is a lease that somebody renews every second and a consumer on the NATS server, which ten thousand make slow.
+const SHARDS_MAX: u16 = 1_024;
 
 /// Whether a file that comes with a project may set it. Who runs a workflow did not write that file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,13 @@ impl Key {
             _ if self.secret => json!("***"),
             value => value,
         }
+    }
+
+    /// A value that was refused, for people; one that may hold a password is not shown.
+    #[must_use]
+    pub fn refused(&self, value: &Value) -> String {
+        let may_tell = self.secret || value.as_str().is_some_and(|text| text.contains('@'));
+        if may_tell { String::from("the value") } else { value.to_string() }
     }
 
     /// The key of this name.
@@ -109,6 +118,7 @@ pub static KEYS: &[Key] = &[
     key!("worker.hosts", "SKEIN_HOSTS", Yes, names, to_json, served.hosts),
     key!("worker.pools", "SKEIN_POOLS", Yes, names, to_json, served.pools),
     key!("worker.root", "SKEIN_ROOT", Never, folder, to_json, served.root),
+    key!("worker.labels", "SKEIN_WORKER_LABELS", Yes, names, to_json, served.labels),
     key!("worker.slots", "SKEIN_SLOTS", Never, slots, to_json, worker.slots),
     key!("worker.output_bytes", "SKEIN_OUTPUT_BYTES", Never, bytes, to_json, worker.output_bytes_max),
     key!("worker.attempt_timeout", "SKEIN_ATTEMPT_TIMEOUT", Never, time, shown_time, worker.attempt_timeout_ms),
@@ -143,6 +153,19 @@ pub static KEYS: &[Key] = &[
         coordinator.hibernate_after_ms
     ),
     key!("coordinator.hosts_max", "SKEIN_HOSTS_MAX", Never, hosts_max, to_json, coordinator.hosts_max),
+    key!("nats.url", "SKEIN_NATS_URL", Never, nats_url, to_json, nats.url),
+    key!("nats.prefix", "SKEIN_NATS_PREFIX", Never, plain_text, to_json, nats.prefix),
+    key!("nats.creds_file", "SKEIN_NATS_CREDS_FILE", Never, folder, to_json, nats.creds_file),
+    key!("nats.nkey_file", "SKEIN_NATS_NKEY_FILE", Never, folder, to_json, nats.nkey_file),
+    key!("nats.user", "SKEIN_NATS_USER", Never, some_text, to_json, nats.user),
+    key!("nats.password_file", "SKEIN_NATS_PASSWORD_FILE", Never, folder, to_json, nats.password_file),
+    key!("nats.tls_ca", "SKEIN_NATS_TLS_CA", Never, folder, to_json, nats.tls_ca),
+    key!("nats.tls_cert", "SKEIN_NATS_TLS_CERT", Never, folder, to_json, nats.tls_cert),
+    key!("nats.tls_key", "SKEIN_NATS_TLS_KEY", Never, folder, to_json, nats.tls_key),
+    key!("nats.shards", "SKEIN_NATS_SHARDS", Never, shards, to_json, nats.shards),
+    key!("nats.replicas", "SKEIN_NATS_REPLICAS", Never, replicas, to_json, nats.replicas),
+    key!("nats.lease", "SKEIN_NATS_LEASE", Never, lease, shown_time, nats.lease_ms),
+    key!("nats.ack_wait", "SKEIN_NATS_ACK_WAIT", Never, ack_wait, shown_time, nats.ack_wait_ms),
     key!("script.turn", "SKEIN_SCRIPT_TURN", Never, time, shown_time, host_limits.turn_ms),
     key!("script.memory_bytes", "SKEIN_SCRIPT_MEMORY_BYTES", Never, bytes, to_json, host_limits.memory_bytes),
 ];
@@ -153,6 +176,20 @@ fn text(value: &Value) -> Result<&str, String> {
 
 fn some_text(value: &Value) -> Result<Option<String>, String> {
     text(value).map(|text| Some(text.to_owned()))
+}
+
+fn plain_text(value: &Value) -> Result<String, String> {
+    text(value).map(|text| text.trim().to_owned())
+}
+
+/// Settings are shown to whoever asks, so that names and passwords stand elsewhere.
+fn nats_url(value: &Value) -> Result<String, String> {
+    match plain_text(value)? {
+        url if url.contains('@') => {
+            Err(String::from("has a name or a password in it; use nats.user and nats.password_file"))
+        }
+        url => Ok(url),
+    }
 }
 
 fn folder(value: &Value) -> Result<Option<PathBuf>, String> {
@@ -194,6 +231,21 @@ fn hosts_max(value: &Value) -> Result<usize, String> {
     number_from(value, 0, "number of script hosts")
 }
 
+fn shards(value: &Value) -> Result<u16, String> {
+    let shards: u16 = number_from(value, 1, "number of shards")?;
+    if shards > SHARDS_MAX { Err(format!("is more than {SHARDS_MAX} shards")) } else { Ok(shards) }
+}
+
+/// What NATS keeps of a stream: one copy, or a majority of three or five.
+fn replicas(value: &Value) -> Result<u8, String> {
+    match number(value) {
+        Some(1) => Ok(1),
+        Some(3) => Ok(3),
+        Some(5) => Ok(5),
+        _ => Err(String::from("is neither 1 nor 3 nor 5")),
+    }
+}
+
 fn days(value: &Value) -> Result<u32, String> {
     let days: u32 = number_from(value, 1, "number of days")?;
     if days > RETENTION_DAYS_MAX { Err(format!("is more than {RETENTION_DAYS_MAX} days")) } else { Ok(days) }
@@ -212,6 +264,18 @@ fn agents(value: &Value) -> Result<u32, String> {
 fn time(value: &Value) -> Result<u64, String> {
     let parsed = value.as_u64().or_else(|| parse_duration_ms(value.as_str()?));
     parsed.ok_or_else(|| String::from("is no time; write such as \"2s\" or \"500ms\""))
+}
+
+/// NATS counts whole seconds here, and a coordinator renews every second.
+fn lease(value: &Value) -> Result<u64, String> {
+    time(value)
+        .ok()
+        .filter(|ms| *ms >= 2_000 && ms.is_multiple_of(1_000))
+        .ok_or_else(|| String::from("is no time of whole seconds, at least \"2s\""))
+}
+
+fn ack_wait(value: &Value) -> Result<u64, String> {
+    time(value).ok().filter(|ms| *ms >= 1_000).ok_or_else(|| String::from("is no time of at least \"1s\""))
 }
 
 fn some_time(value: &Value) -> Result<Option<u64>, String> {

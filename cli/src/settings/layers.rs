@@ -87,7 +87,7 @@ fn apply_file(settings: &mut Settings, level: Level, path: &Path, entries: Vec<E
 
 fn set(settings: &mut Settings, key: &Key, value: &Value, origin: Origin) -> Result<(), Problem> {
     key.set(settings, value).map_err(|reason| {
-        let shown = if key.secret { String::from("the value") } else { value.to_string() };
+        let shown = key.refused(value);
         let message = match origin {
             Origin::Variable(_) => format!("{shown} {reason}"),
             _ => format!("{} = {shown} {reason}", key.name),

@@ -16,9 +16,10 @@ pub use layers::{Origin, Problem, project_items_that_need_trust};
 pub use paths::{config_files, home_dir, state_dir};
 pub use project::{ProjectAgent, ProjectItems, trusted_definitions};
 
+use crate::exit::usage;
 use crate::remote::ApiUrl;
 use skein_common::agent::RunnerKind;
-use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::config::{CoordinatorSettings, NatsSettings, WorkerSettings};
 use skein_common::run::{BudgetUnit, RunLimits};
 use skein_script::HostLimits;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub struct Settings {
     pub worker: WorkerSettings,
     pub served: Served,
     pub coordinator: CoordinatorSettings,
+    pub nats: NatsSettings,
     pub host_limits: HostLimits,
     pub runs: RunDefaults,
     pub retention: RetentionSettings,
@@ -52,12 +54,21 @@ pub struct Served {
     pub pools: Vec<String>,
     /// Where `command` agents work whose definition says nothing; `None` is the project. Since: 0.1.
     pub root: Option<PathBuf>,
+    /// What people see of the worker, as `NAME=VALUE`. Since: 0.2.
+    pub labels: Vec<String>,
 }
 
 impl Default for Served {
     fn default() -> Served {
-        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None }
+        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None, labels: Vec::new() }
     }
+}
+
+/// The pools of a worker that serves these hosts: without a word about pools it is there for its hosts alone.
+#[must_use]
+pub fn pools_for(settings: &Settings, hosts: &[String]) -> Vec<String> {
+    let says_nothing = !settings.is_set("worker.pools");
+    if says_nothing && !hosts.is_empty() { Vec::new() } else { settings.served.pools.clone() }
 }
 
 /// What a new run gets when its flags say nothing.
@@ -110,10 +121,28 @@ impl Settings {
         (settings, problems)
     }
 
+    /// Sets what a flag of one command says; a file or variable would be refused in the same words.
+    ///
+    /// # Errors
+    /// What should stand there.
+    pub fn set_by_flag(&mut self, key: &str, flag: &'static str, value: &str) -> anyhow::Result<()> {
+        let known = Key::find(key).ok_or_else(|| anyhow::anyhow!("{flag} sets no setting"))?;
+        let value = serde_json::json!(value);
+        known.set(self, &value).map_err(|reason| usage(format!("{flag}: {} {reason}", known.refused(&value))))?;
+        self.origins.insert(known.name, Origin::Flag(flag));
+        Ok(())
+    }
+
     /// Who said what stands under this key.
     #[must_use]
     pub fn origin(&self, key: &Key) -> Origin {
         self.origins.get(key.name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Whether anybody said what stands under this key.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
     }
 
     /// Where runs are kept: as set, else the platform's state directory.

@@ -20,6 +20,8 @@ pub enum Target {
 /// - A pull answers with 1 to `max` tasks and waits while there is none. Dropping a pull loses no task.
 /// - A task that is not marked done may be delivered again; one that is done is not.
 /// - `dispatch` to a host that no worker serves answers `NobodyServes` and stores nothing.
+/// - After `leave` a puller gets nothing more of the target until it pulls again; a host that nobody else serves is
+///   served by nobody then.
 /// - The queue is bounded: beyond the bound `dispatch` answers `Full` and stores nothing.
 #[async_trait]
 pub trait Tasks: Send + Sync {
@@ -27,6 +29,9 @@ pub trait Tasks: Send + Sync {
     async fn dispatch(&self, target: &Target, task: Bytes) -> Result<(), TasksError>;
     /// Takes up to `max` tasks.
     async fn pull(&self, target: &Target, max: usize) -> Result<Vec<TaskDelivery>, TasksError>;
+    /// This process will not pull from the target any more. What it was given and did not pull may be lost where
+    /// nothing is stored; its owners dispatch that again.
+    async fn leave(&self, target: &Target);
     /// The task needs no further delivery.
     async fn done(&self, delivery: u64) -> Result<(), TasksError>;
 }

@@ -34,14 +34,14 @@ const TABLE_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Fleet {
     ports: Ports,
     settings: CoordinatorSettings,
-    /// Until when runs are certain to be ours, where others may take them.
-    holdings: Option<Arc<Holdings>>,
     runs: BTreeMap<RunId, Recipient<Deliver>>,
     attempts: Attempts,
     /// Runs that were taken over, until the workers are known that may have their attempts.
     inherited: Vec<RunId>,
     reads_table: bool,
     lookups: Lookups,
+    /// `None` where each run is owned by itself.
+    holdings: Option<Arc<Holdings>>,
 }
 
 impl Fleet {
@@ -51,23 +51,21 @@ impl Fleet {
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-        Fleet { ports, settings, holdings, runs, attempts, inherited, reads_table: false, lookups }
+        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings }
     }
 
-    /// A process that was stopped and goes on may find questions waiting that its successor answers by now. Whatever
-    /// it said to workers, they could not know better.
-    fn is_deposed(&self, run: &RunId) -> bool {
-        self.attempts.knows(run) && self.holdings.as_ref().is_some_and(|holdings| !holdings.may_write(run))
+    /// Whether the run is certain to be ours: one who was deposed and does not know it yet says nothing about runs,
+    /// least of all that their attempts are to be ended.
+    fn may_answer(&self, run: &RunId) -> bool {
+        self.holdings.as_ref().is_none_or(|holdings| holdings.may_write(run))
     }
 
     fn answer(&mut self, request: &[u8], context: &mut Context<Fleet>) -> Option<OwnerAnswer> {
         let now = Instant::now();
         match decode::<WorkerRequest>(request) {
+            Ok(WorkerRequest::Claim(claim)) if !self.may_answer(&claim.attempt.run) => None,
             Ok(WorkerRequest::Claim(claim)) => {
-                let answer = match self.is_deposed(&claim.attempt.run) {
-                    true => None,
-                    false => self.attempts.claim(&claim, AttemptToken(rand::random()), now),
-                };
+                let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
                 if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
                     return Some(OwnerAnswer::Claim(ClaimAnswer::Gone));
                 }
@@ -77,12 +75,12 @@ impl Fleet {
                 Some(OwnerAnswer::Claim(answer?))
             }
             Ok(WorkerRequest::Heartbeat(mut beat)) => {
-                let named = beat.attempts.len();
-                beat.attempts.retain(|running| !self.is_deposed(&running.attempt.run));
-                if beat.attempts.len() < named {
-                    // It is no answer for those that were taken out.
+                let is_hidden = |run: &RunId| self.attempts.knows(run) && !self.may_answer(run);
+                if beat.attempts.iter().any(|running| is_hidden(&running.attempt.run)) {
+                    // Without them it is no report to one whose lease is renewed after all.
                     beat.rounds.clear();
                 }
+                beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.follow(consequences, now);
                 self.send_markers(context);

@@ -5,6 +5,7 @@
 //! Errors are RFC 9457 problems, each type with a page in `docs/errors/`.
 
 mod control;
+mod coordinator;
 mod hosts;
 mod peer;
 mod problem;
@@ -12,6 +13,7 @@ mod runs;
 mod scopes;
 mod socket;
 mod tcp;
+mod tcp_peer;
 mod tokens;
 mod workers;
 
@@ -83,7 +85,11 @@ fn limits(config: &mut ServiceConfig) {
 }
 
 fn routes(config: &mut ServiceConfig) {
-    let scope = web::scope("/api/v1").configure(runs::routes).configure(control::routes).configure(workers::routes);
+    let scope = web::scope("/api/v1")
+        .configure(runs::routes)
+        .configure(control::routes)
+        .configure(workers::routes)
+        .configure(coordinator::routes);
     config.service(scope).default_service(web::to(problem::no_such_route));
 }
 

@@ -1,8 +1,10 @@
 //! The API on TCP: whoever has a token, loopback or not. There is no TLS: a private network or a proxy is meant.
 
 use super::hosts::HostNames;
+use super::peer::PeerCheck;
 use super::problem::{Problem, ProblemKind};
 use super::scopes::{Scope, Scopes};
+use super::tcp_peer::{self, Ends};
 use super::tokens::Tokens;
 use super::{Api, CONNECTIONS_MAX, limits, routes, run};
 use actix_web::body::MessageBody;
@@ -12,6 +14,7 @@ use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, Heade
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
 use std::net::TcpListener;
+use std::sync::Arc;
 
 /// Says that the process serves; asked without a token, by whoever watches over it.
 const HEALTH: &str = "/healthz";
@@ -40,6 +43,7 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
     .workers(1)
     .disable_signals()
     .shutdown_timeout(1)
+    .on_connect(tcp_peer::note)
     .max_connections(CONNECTIONS_MAX)
     .listen(listener)?
     .run();
@@ -53,14 +57,23 @@ async fn healthy() -> HttpResponse {
 /// Lets through what a token allows and refuses everything else, before a byte of the body is read.
 async fn admit(
     gate: web::Data<Gate>,
+    api: web::Data<Api>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if request.path() != HEALTH {
         let scopes = gate.check(request.method(), request.headers())?;
+        check_peer(&request, api.peers.clone()).await?;
         request.extensions_mut().insert(scopes);
     }
     next.call(request).await
+}
+
+/// Agents cannot start, steer or answer for runs, whatever token they found (A5).
+async fn check_peer(request: &ServiceRequest, peers: Arc<dyn PeerCheck>) -> Result<(), Problem> {
+    let unknown = |_| Problem::new(ProblemKind::Forbidden, "the system does not say who asks");
+    let ends = request.conn_data::<Ends>().cloned().ok_or(()).map_err(unknown)?;
+    web::block(move || ends.check(peers.as_ref())).await.map_err(|_| unknown(()))?
 }
 
 impl Gate {

@@ -137,6 +137,10 @@ impl Attempts {
         let news = self.workers.hear(info, now);
         let consequences = match &news {
             News::Reborn(earlier) => self.ended_with(earlier, info),
+            // What it had taken for its hosts and not begun it has dropped.
+            News::Changed if info.draining => {
+                Consequences { again: self.dispatched_to_hosts_of(info), ..Consequences::default() }
+            }
             News::Nothing | News::Changed => Consequences::default(),
         };
         for run in self.runs.values_mut() {

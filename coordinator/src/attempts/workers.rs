@@ -85,10 +85,10 @@ impl Workers {
         self.known.extract_if(.., |_, known| is_silent(known)).map(|(_, known)| known.info).collect()
     }
 
-    /// Whether one of them takes tasks of this target.
+    /// Whether one of them takes new tasks of this target.
     #[must_use]
     pub fn serve(&self, target: &Target) -> bool {
-        self.known.values().any(|known| serves(&known.info, target))
+        self.known.values().any(|known| !known.info.draining && serves(&known.info, target))
     }
 
     /// The node of this life of a worker.

@@ -78,7 +78,7 @@ pub(crate) struct Seen {
 pub(crate) enum RunHolder {
     Somebody(String),
     Nobody,
-    /// The shards were not listed for too long; its shard is not ours.
+    /// The shard is not ours, and at the last look it was nobody else's: the store knows.
     Unknown(Shard),
 }
 
@@ -168,22 +168,14 @@ impl Holdings {
             let taken = owned.runs.get(run).map(|taken| taken.owner.clone());
             return taken.map_or(RunHolder::Nobody, RunHolder::Somebody);
         }
-        let Some(seen) = state.seen.as_ref().filter(|seen| now < seen.at + self.terms.lease()) else {
-            return RunHolder::Unknown(shard);
-        };
-        let holder = seen.holders.get(&shard).filter(|holder| **holder != self.node);
-        holder.cloned().map_or(RunHolder::Nobody, RunHolder::Somebody)
+        let seen = state.seen.as_ref().filter(|seen| now < seen.at + self.terms.lease());
+        let holder = seen.and_then(|seen| seen.holders.get(&shard)).filter(|holder| **holder != self.node);
+        holder.cloned().map_or(RunHolder::Unknown(shard), RunHolder::Somebody)
     }
 
-    /// Whether another process owns the shard of the run, as it was listed last.
-    pub fn is_elsewhere(&self, run: &RunId) -> bool {
-        let shard = shard_of(run, self.count);
-        let state = self.state();
-        if state.ours.contains_key(&shard) {
-            return false;
-        }
-        let holder = state.seen.as_ref().and_then(|seen| seen.holders.get(&shard));
-        holder.is_some_and(|holder| *holder != self.node)
+    /// Whether the shard of the run is ours, for now.
+    pub fn is_ours(&self, run: &RunId) -> bool {
+        self.state().ours.contains_key(&shard_of(run, self.count))
     }
 
     /// Whether what this process writes of the run is certain to be the owner's.

@@ -104,6 +104,10 @@ impl Tasks for Dispatches {
         self.tasks.pull(target, max).await
     }
 
+    async fn leave(&self, target: &Target) {
+        self.tasks.leave(target).await;
+    }
+
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.tasks.done(delivery).await
     }

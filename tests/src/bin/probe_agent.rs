@@ -1,7 +1,8 @@
 //! An agent that sees for itself how many agents run: it takes the first free of the slots 0, 1, 2, … by a file lock,
 //! which the system gives back however it dies, so the 17th agent at a time would have to take slot 16.
 //!
-//! `probe-agent DIR PROMPT` appends `PROMPT SLOT` to `DIR/lines` and prints the prompt.
+//! `probe-agent DIR PROMPT [MS]` appends `PROMPT SLOT` to `DIR/lines`, works for so many milliseconds and prints the
+//! prompt.
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
@@ -17,10 +18,11 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().context("no folder")?);
     let prompt = args.next().context("no prompt")?;
+    let work = args.next().map_or(Ok(WORK), |text| text.parse().map(Duration::from_millis))?;
     let (slot, _held) = take_slot(&dir)?;
     let mut lines = OpenOptions::new().create(true).append(true).open(dir.join("lines"))?;
     lines.write_all(format!("{prompt} {slot}\n").as_bytes())?;
-    std::thread::park_timeout(WORK);
+    std::thread::park_timeout(work);
     std::io::stdout().write_all(prompt.as_bytes())?;
     Ok(())
 }

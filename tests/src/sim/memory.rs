@@ -124,6 +124,8 @@ impl Tasks for Memory {
         if pulled.is_empty() { std::future::pending().await } else { Ok(pulled) }
     }
 
+    async fn leave(&self, _: &Target) {}
+
     async fn done(&self, _: u64) -> Result<(), TasksError> {
         Ok(())
     }

@@ -189,7 +189,13 @@ impl Session {
     /// Kills and reaps what a dead keeper left: processes below this one that are a program's root, in its process
     /// group, or marked as one of its attempts. Other children of this process are not touched.
     async fn end_orphans(&self) {
-        let programs: Vec<(i32, Mark)> = self.waiting.borrow().programs.values().cloned().collect();
+        let (programs, begun): (Vec<(i32, Mark)>, Vec<Mark>) = {
+            let waiting = self.waiting.borrow();
+            // Programs that the keeper had started and died before it said so.
+            let begun = waiting.starts.values().map(|(mark, _)| mark.clone()).collect();
+            (waiting.programs.values().cloned().collect(), begun)
+        };
+        let known = |mark: &Mark| begun.contains(mark) || programs.iter().any(|(_, of)| of == mark);
         let Ok(own) = i32::try_from(std::process::id()) else { return };
         let mut killed = BTreeSet::new();
         loop {
@@ -198,7 +204,7 @@ impl Session {
             let of_program = |pid: &i32| {
                 let group = table.get(*pid).map(|process| process.group);
                 programs.iter().any(|(root, _)| root == pid || Some(*root) == group)
-                    || matches!(marked(*pid), Marked::By(mark) if programs.iter().any(|(_, known)| *known == mark))
+                    || matches!(marked(*pid), Marked::By(mark) if known(&mark))
             };
             let children = below.iter().filter(|pid| table.get(**pid).is_some_and(|it| it.parent == own));
             let orphans = children.filter(|pid| of_program(pid));

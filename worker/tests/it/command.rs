@@ -32,7 +32,7 @@ async fn a02_only_the_last_lines_of_standard_error_are_kept() {
 
 #[actix_rt::test]
 async fn a02_standard_input_is_the_task_as_json() {
-    let bench = Bench::new().await;
+    let bench = Bench::with(|config| config.hosts = vec!["nginx-01".into()]).await;
     let mut task = shell(&bench.run, 7, bench.path(), "cat");
     task.args = Some(Payload::json(r#"{"fleet":"x"}"#));
     task.host = Some("nginx-01".into());

@@ -1,10 +1,11 @@
 //! Tasks that are delivered twice.
 
-use crate::support::{World, agreeable, attempt, config, new_run, task};
+use crate::support::{State, World, agree, agreeable, attempt, config, new_run, task};
+use skein_common::RunId;
 use skein_common::agent::{RunnerKind, Simulation};
 use skein_common::config::WorkerSettings;
 use skein_common::ports::{Target, TaskDelivery};
-use skein_common::wire::{Task, encode};
+use skein_common::wire::{Task, WorkerRequest, encode};
 use std::path::Path;
 
 #[actix_rt::test]
@@ -25,6 +26,75 @@ async fn a_task_that_is_delivered_twice_while_no_slot_is_free_is_carried_out_onc
     let reports = world.state.lock().unwrap().reports.clone();
     let of_third = reports.iter().filter(|report| report.attempt.agent == 3).count();
     assert_eq!(of_third, 1);
+    worker.stop().await;
+}
+
+fn claims(state: &State, agent: u32) -> usize {
+    let claims = state.requests.iter().filter(|it| matches!(it, WorkerRequest::Claim(c) if c.attempt.agent == agent));
+    claims.count()
+}
+
+fn simulated(run: &RunId, agent: u32) -> Task {
+    task(run, agent, RunnerKind::Simulated, Path::new("/"))
+}
+
+#[actix_rt::test]
+async fn a_claim_that_nobody_answers_is_asked_again() {
+    let run = new_run();
+    let mut unanswered = 3;
+    let world = World::new(Box::new(move |request| match &request {
+        WorkerRequest::Claim(_) if unanswered > 0 => {
+            unanswered -= 1;
+            None
+        }
+        _ => Some(agree(&request, 60_000)),
+    }));
+    let worker = skein_worker::start(config(&world, Path::new("/nonexistent"))).await.unwrap();
+    world.dispatch(&simulated(&run, 1));
+    world.report(&attempt(&run, 1)).await;
+    assert_eq!(claims(&world.state.lock().unwrap(), 1), 4);
+    worker.stop().await;
+}
+
+/// With one slot: the second task begins when the first one has given up.
+#[actix_rt::test]
+async fn a_task_whose_claim_nobody_ever_answers_is_left_to_others() {
+    tokio::time::pause();
+    let run = new_run();
+    let world = World::new(Box::new(|request| match &request {
+        WorkerRequest::Claim(claim) if claim.attempt.agent == 1 => None,
+        _ => Some(agree(&request, 60_000)),
+    }));
+    let mut config = config(&world, Path::new("/nonexistent"));
+    config.settings.slots = 1;
+    let worker = skein_worker::start(config).await.unwrap();
+    world.dispatch(&simulated(&run, 1));
+    world.dispatch(&simulated(&run, 2));
+    world.report(&attempt(&run, 2)).await;
+    let (done, claims) = world.when("a report", |state| Some((state.done.clone(), claims(state, 1)))).await;
+    assert_eq!((world.reports(), done), (1, vec![2]));
+    // 100, 200, 400, 800 ms, then each second of the ten.
+    assert!((10..=15).contains(&claims), "{claims} claims");
+    worker.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_task_that_comes_again_while_its_claim_is_not_answered_is_not_marked_done() {
+    let run = new_run();
+    let world = World::new(Box::new(|request| match &request {
+        WorkerRequest::Claim(claim) if claim.attempt.agent == 1 => None,
+        _ => Some(agree(&request, 60_000)),
+    }));
+    let mut config = config(&world, Path::new("/nonexistent"));
+    config.pools = vec!["default".into(), "other".into()];
+    let worker = skein_worker::start(config).await.unwrap();
+    world.put([("default", simulated(&run, 1))]);
+    world.when("it is claimed", |state| (claims(state, 1) > 0).then_some(())).await;
+    world.put([("other", simulated(&run, 1)), ("other", simulated(&run, 2))]);
+    world.report(&attempt(&run, 2)).await;
+    world.set_owner(agreeable(60_000));
+    world.report(&attempt(&run, 1)).await;
+    assert_eq!(world.state.lock().unwrap().done, [3, 1]);
     worker.stop().await;
 }
 

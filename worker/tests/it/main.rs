@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod bench;
+mod cluster;
 mod command;
 mod delivery;
+mod hosts;
+mod outbox;
 mod ports;
 mod stall;
 mod support;

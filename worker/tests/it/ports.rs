@@ -23,6 +23,8 @@ pub struct World {
     pub changed: Notify,
     broadcasts: broadcast::Sender<Bytes>,
     owner: Mutex<Owner>,
+    /// Hear heartbeats, too, and answer before the first one.
+    other_owners: Mutex<Vec<Owner>>,
 }
 
 #[derive(Default)]
@@ -34,6 +36,11 @@ pub struct State {
     pub requests: Vec<WorkerRequest>,
     pub blobs: BTreeMap<Digest, Bytes>,
     pub publish_failures: usize,
+    /// What is published is not accepted until this is over.
+    pub publish_hangs: bool,
+    /// Each with the number of reports that had come before.
+    pub heartbeats: Vec<(Heartbeat, usize)>,
+    pub directory: BTreeMap<(String, String), Bytes>,
 }
 
 /// Extends whatever is named and says `go` to every claim.
@@ -62,6 +69,7 @@ impl World {
             changed: Notify::new(),
             broadcasts: broadcast::channel(64).0,
             owner: Mutex::new(owner),
+            other_owners: Mutex::default(),
         })
     }
 
@@ -76,7 +84,7 @@ impl World {
             shards: None,
             feed: Arc::new(Nothing),
             blobs: self.clone(),
-            directory: Arc::new(Nothing),
+            directory: self.clone(),
         }
     }
 
@@ -85,10 +93,14 @@ impl World {
     }
 
     pub fn dispatch_bytes(&self, task: Bytes) {
+        self.dispatch_to(Target::Pool("default".into()), task);
+    }
+
+    pub fn dispatch_to(&self, target: Target, task: Bytes) {
         let mut state = self.state.lock().unwrap();
         state.deliveries += 1;
         let delivery = state.deliveries;
-        let queue = state.queues.entry(Target::Pool("default".into())).or_default();
+        let queue = state.queues.entry(target).or_default();
         queue.push_back(TaskDelivery { delivery, task });
         drop(state);
         self.changed.notify_waiters();
@@ -96,6 +108,55 @@ impl World {
 
     pub fn cancel(&self, cancel: &Cancel) {
         let _ = self.broadcasts.send(encode(cancel).unwrap());
+    }
+
+    pub fn order(&self, order: WorkerOrder) {
+        let _ = self.broadcasts.send(encode(&Broadcast::Order(order)).unwrap());
+    }
+
+    /// Waits until somebody hears broadcasts.
+    pub async fn heard(&self) {
+        let heard = async {
+            while self.broadcasts.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, heard).await.unwrap();
+    }
+
+    /// From now on this one answers.
+    pub fn set_owner(&self, owner: Owner) {
+        *self.owner.lock().unwrap() = owner;
+    }
+
+    /// From now on there is this one, too.
+    pub fn add_owner(&self, owner: Owner) {
+        self.other_owners.lock().unwrap().push(owner);
+    }
+
+    /// Changes what tests change, and wakes those who wait for it.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_waiters();
+    }
+
+    fn note_heartbeat(&self, request: &WorkerRequest) {
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(request.clone());
+        if let WorkerRequest::Heartbeat(heartbeat) = request {
+            let reports = state.reports.len();
+            state.heartbeats.push((heartbeat.clone(), reports));
+        }
+    }
+
+    async fn while_it_hangs(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.state.lock().unwrap().publish_hangs {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub fn broadcast_bytes(&self, bytes: &[u8]) {
@@ -178,6 +239,8 @@ impl Tasks for World {
         }
     }
 
+    async fn leave(&self, _: &Target) {}
+
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.state.lock().unwrap().done.push(delivery);
         self.changed.notify_waiters();
@@ -188,6 +251,7 @@ impl Tasks for World {
 #[async_trait]
 impl Results for World {
     async fn publish(&self, _: &RunId, result: Bytes) -> Result<(), ResultsError> {
+        self.while_it_hangs().await;
         let mut state = self.state.lock().unwrap();
         if state.publish_failures > 0 {
             state.publish_failures -= 1;
@@ -224,10 +288,12 @@ impl Control for World {
 
     async fn ask_owners(&self, request: Bytes) -> Result<Box<dyn Answers>, ControlError> {
         let request: WorkerRequest = decode(&request).unwrap();
-        self.state.lock().unwrap().requests.push(request.clone());
-        let answer = (self.owner.lock().unwrap())(request);
+        self.note_heartbeat(&request);
+        let mut answers: Vec<OwnerAnswer> =
+            self.other_owners.lock().unwrap().iter_mut().filter_map(|owner| owner(request.clone())).collect();
+        answers.extend((self.owner.lock().unwrap())(request));
         self.changed.notify_waiters();
-        Ok(Box::new(OneAnswer(answer.map(|answer| encode(&answer).unwrap()))))
+        Ok(Box::new(AllAnswers(answers.iter().map(|answer| encode(answer).unwrap()).collect())))
     }
 
     async fn serve(&self) -> Result<Box<dyn ControlServer>, ControlError> {
@@ -244,12 +310,12 @@ impl Control for World {
     }
 }
 
-struct OneAnswer(Option<Bytes>);
+struct AllAnswers(VecDeque<Bytes>);
 
 #[async_trait]
-impl Answers for OneAnswer {
+impl Answers for AllAnswers {
     async fn next(&mut self) -> Option<Bytes> {
-        self.0.take()
+        self.0.pop_front()
     }
 }
 
@@ -333,9 +399,10 @@ impl Feed for Nothing {
 }
 
 #[async_trait]
-impl Directory for Nothing {
-    async fn put(&self, _: &str, _: &str, _: Bytes) -> Result<(), DirectoryError> {
-        unreachable!()
+impl Directory for World {
+    async fn put(&self, table: &str, key: &str, value: Bytes) -> Result<(), DirectoryError> {
+        self.change(|state| drop(state.directory.insert((table.into(), key.into()), value)));
+        Ok(())
     }
     async fn insert(&self, _: &str, _: &str, _: Bytes) -> Result<Option<Bytes>, DirectoryError> {
         unreachable!()
@@ -346,7 +413,8 @@ impl Directory for Nothing {
     async fn list(&self, _: &str) -> Result<Vec<(String, Bytes)>, DirectoryError> {
         unreachable!()
     }
-    async fn remove(&self, _: &str, _: &str) -> Result<(), DirectoryError> {
-        unreachable!()
+    async fn remove(&self, table: &str, key: &str) -> Result<(), DirectoryError> {
+        self.change(|state| drop(state.directory.remove(&(table.into(), key.into()))));
+        Ok(())
     }
 }

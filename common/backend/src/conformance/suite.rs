@@ -45,6 +45,7 @@ macro_rules! conformance_suite {
                 a_task_that_is_done_is_not_delivered_again
                 dispatch_to_a_host_that_no_worker_serves_answers_nobody_serves_and_stores_nothing
                 a_host_that_a_worker_serves_gets_its_tasks
+                a_host_that_its_worker_left_is_served_by_nobody_until_it_pulls_again
                 beyond_the_bound_dispatch_answers_full_and_stores_nothing
             }
             results {

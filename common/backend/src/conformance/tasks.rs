@@ -117,6 +117,24 @@ pub async fn a_host_that_a_worker_serves_gets_its_tasks(world: &dyn World) -> Ch
     Ok(())
 }
 
+pub async fn a_host_that_its_worker_left_is_served_by_nobody_until_it_pulls_again(world: &dyn World) -> Checked {
+    let tasks = world.process().await?.tasks;
+    let pulling = serve_host(&tasks);
+    dispatch_to_served(&*tasks, Bytes::from_static(b"before")).await;
+    assert_eq!(pulling.await??[0].task, "before");
+    tasks.leave(&host()).await;
+    tasks.leave(&Target::Pool("nobody pulls from it".to_owned())).await;
+    eventually(async || {
+        let answer = tasks.dispatch(&host(), Bytes::from_static(b"lost")).await;
+        matches!(answer, Err(TasksError::NobodyServes { .. })).then_some(())
+    })
+    .await;
+    let pulling = serve_host(&tasks);
+    dispatch_to_served(&*tasks, Bytes::from_static(b"after")).await;
+    assert_eq!(pulling.await??[0].task, "after");
+    Ok(())
+}
+
 pub async fn beyond_the_bound_dispatch_answers_full_and_stores_nothing(world: &dyn World) -> Checked {
     let tasks = world.process().await?.tasks;
     let mut stored = 0;

@@ -85,6 +85,16 @@ impl Tasks for LocalTasks {
         }
     }
 
+    async fn leave(&self, target: &Target) {
+        let mut state = self.state();
+        if let (Target::Host(_), Some(queue)) = (target, state.queues.get(target))
+            && queue.pulls == 0
+        {
+            let left = state.queues.remove(target).map_or(0, |queue| queue.tasks.len());
+            state.waiting -= left;
+        }
+    }
+
     async fn done(&self, _delivery: u64) -> Result<(), TasksError> {
         Ok(())
     }

@@ -35,6 +35,10 @@ impl Tasks for FaultyTasks {
         Ok(pulled)
     }
 
+    async fn leave(&self, target: &Target) {
+        self.inner.leave(target).await;
+    }
+
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.inner.done(delivery).await
     }

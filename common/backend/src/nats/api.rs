@@ -18,7 +18,6 @@ pub mod code {
     pub const PENDING_LAST_SEQUENCE: u32 = 10164;
     /// A limit of the stream: messages, bytes, or messages of the subject.
     pub const LIMIT_EXCEEDED: u32 = 10077;
-    pub const NO_MESSAGE: u32 = 10037;
     pub const STREAM_NOT_FOUND: u32 = 10059;
     pub const CONSUMER_NOT_FOUND: u32 = 10014;
     /// A consumer of this name is there with another configuration.

@@ -24,6 +24,8 @@ pub(super) struct Bus {
     pub connection: Connection,
     /// For what is large, so that it does not delay what is urgent; made when it is needed first.
     bulk: OnceCell<Connection>,
+    /// To which the answers of both come.
+    inbox: Option<String>,
     pub names: Names,
     pub settings: NatsSettings,
     /// The node whose lock this process holds.
@@ -44,7 +46,8 @@ impl Bus {
 
     /// The connection for what is large.
     pub async fn bulk(&self) -> Result<&Connection, RequestError> {
-        let opening = self.bulk.get_or_try_init(|| Connection::open(&self.settings)).await;
+        let opening =
+            self.bulk.get_or_try_init(|| Connection::open_with_inbox(&self.settings, self.inbox.as_deref())).await;
         opening.map_err(|error| RequestError::Other { subject: self.names.blobs_subjects(), source: error.into() })
     }
 }
@@ -76,12 +79,13 @@ impl NatsBackend {
         let settings = &config.settings;
         bootstrap::check_settings(settings)?;
         let names = Names::new(&settings.prefix)?;
-        let connection = Connection::open(settings).await?;
+        let inbox = config.role.as_deref().map(|role| names.inbox(role));
+        let connection = Connection::open_with_inbox(settings, inbox.as_deref()).await?;
         let level = bootstrap::level(&connection, settings)?;
         bootstrap::ensure(&connection, &layout::streams(&names, settings, level), config.bootstrap).await?;
         let notes = bootstrap::notes(&connection, level);
         let (settings, node) = (settings.clone(), config.node.clone());
-        let bus = Arc::new(Bus { connection, bulk: OnceCell::new(), names, settings, node, level });
+        let bus = Arc::new(Bus { connection, bulk: OnceCell::new(), inbox, names, settings, node, level });
         let storage = Storage {
             journal: Arc::new(NatsJournal::new(bus.clone())),
             leases: Arc::new(NatsLeases::new(bus.clone())),
@@ -109,6 +113,12 @@ impl NatsBackend {
             directory: storage.directory,
             shards: Some(messaging.shards),
         }
+    }
+
+    /// Whether a server is connected now. What needs one waits meanwhile, or fails after a while.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.bus.connection.client().connection_state() == async_nats::connection::State::Connected
     }
 
     /// What the server lacks that a cluster for production needs, in sentences.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use skein_common::config::NatsSettings;
 use skein_common::ports::{Directory as _, DirectoryError};
 
-const SHARDS_MAX: u16 = 4096;
+const SHARDS_MAX: u16 = 1024;
 /// What a record of the journal and a part of a blob fit into; the default of servers.
 const PAYLOAD_BYTES_MIN: usize = 1024 * 1024;
 const CLUSTER_TABLE: &str = "cluster";
@@ -35,7 +35,7 @@ struct StreamInfo {
 pub fn check_settings(settings: &NatsSettings) -> Result<(), NatsError> {
     let bad = |name, reason: &str| Err(NatsError::BadSetting { name, reason: reason.to_owned() });
     if !(1..=SHARDS_MAX).contains(&settings.shards) {
-        return bad("nats.shards", "expected 1 to 4096");
+        return bad("nats.shards", "expected 1 to 1024");
     }
     if ![1, 3, 5].contains(&settings.replicas) {
         return bad("nats.replicas", "expected 1, 3 or 5");

@@ -1,6 +1,7 @@
 //! A connection to the servers: who we are, how it comes back, and requests that do not outlive it.
 
 use super::error::NatsError;
+use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind};
 use bytes::Bytes;
@@ -51,13 +52,18 @@ pub enum RequestError {
 }
 
 impl Connection {
-    /// Connects, once: a server that is not there yet is an error that [`NatsError::may_pass`].
+    /// Connects, once: a server that is not there yet is an error that [`NatsError::may_pass`]. Answers come to subjects
+    /// that begin with the inbox, if there is one.
     ///
     /// # Errors
     /// When no server answers or lets us in, and for settings that cannot be.
-    pub async fn open(settings: &NatsSettings) -> Result<Connection, NatsError> {
+    pub async fn open_with_inbox(settings: &NatsSettings, inbox: Option<&str>) -> Result<Connection, NatsError> {
         let (told, connects) = watch::channel(0);
-        let options = options(settings).await?.event_callback(move |event| {
+        let mut options = options(settings).await?;
+        if let Some(inbox) = inbox {
+            options = options.custom_inbox_prefix(inbox);
+        }
+        let options = options.event_callback(move |event| {
             note(&event);
             if event == Event::Connected {
                 told.send_modify(|count| *count += 1);
@@ -72,6 +78,11 @@ impl Connection {
         told.wait_for(|count| *count > 0).await.map_err(closed)?;
         let jetstream = async_nats::jetstream::new(client.clone());
         Ok(Connection { client, jetstream, connects })
+    }
+
+    #[cfg(test)]
+    pub async fn open(settings: &NatsSettings) -> Result<Connection, NatsError> {
+        Connection::open_with_inbox(settings, None).await
     }
 
     #[must_use]
@@ -111,12 +122,27 @@ impl Connection {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
+        let timed_out = |_| RequestError::TimedOut { subject: subject.to_owned() };
+        tokio::time::timeout(timeout, self.connected()).await.map_err(timed_out)?;
         let mut request = Request::new().payload(payload).timeout(Some(timeout));
         if !headers.is_empty() {
             request = request.headers(headers);
         }
         let answer = self.unbroken(subject, self.client.send_request(subject.to_owned(), request)).await?;
         answer.map_err(|error| not_answered(subject, error))
+    }
+
+    /// Waits until there is a connection. What is sent without one is sent later, perhaps when nobody waits for it any
+    /// more and it was sent again.
+    async fn connected(&self) {
+        let mut connects = self.connects.clone();
+        loop {
+            connects.mark_unchanged();
+            let is_connected = self.client.connection_state() == State::Connected;
+            if is_connected || connects.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits for something that the connection brings, but no longer than the connection lasts.

@@ -2,6 +2,7 @@
 
 use super::api::{ApiError, code};
 use super::connection::Connection;
+use super::scan::nanoseconds;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
@@ -102,7 +103,7 @@ impl Consumer {
                 "deliver_policy": "all",
                 "replay_policy": "instant",
                 "ack_policy": "explicit",
-                "ack_wait": u64::try_from(self.ack_wait.as_nanos()).unwrap_or(u64::MAX),
+                "ack_wait": nanoseconds(self.ack_wait),
                 "max_deliver": -1,
                 "max_ack_pending": ACK_PENDING_MAX,
                 "max_waiting": WAITING_MAX,

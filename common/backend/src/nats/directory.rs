@@ -2,6 +2,7 @@
 
 use super::api::{ApiError, code};
 use super::backend::Bus;
+use super::layout::Level;
 use super::marks::{self, is_marker};
 use super::names::{has_readable_token, last_part};
 use super::patience::Patience;
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 /// A server that restarts, or a cluster that elects, is back in this time.
 const TRY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long it is said that a key is deleted.
+const DELETED_MARKER: Duration = Duration::from_secs(60);
 
 /// Records in the bucket `directory`.
 #[derive(Debug)]
@@ -55,6 +59,28 @@ impl NatsDirectory {
             Some(message) if is_marker(&message.headers) => Newest::Nothing { place: message.sequence },
             Some(message) => Newest::Value(message),
         })
+    }
+
+    /// Puts a message in the value's place that says so and removes itself. Unlike a purge it may be allowed for some
+    /// keys only, such as a worker's own.
+    async fn say_deleted(&self, subject: &str) -> Result<(), ApiError> {
+        loop {
+            let Newest::Value(there) = self.newest(subject).await? else { return Ok(()) };
+            let mut headers = marks::conditional(there.sequence, &marks::new_id());
+            marks::say_deleted(&mut headers);
+            marks::live_for(&mut headers, DELETED_MARKER.as_secs());
+            match self.bus.connection.store(subject, headers, Bytes::new()).await {
+                Err(error) if is_taken(&error) => {} // Somebody put another value meanwhile.
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+    }
+
+    /// For servers whose messages cannot remove themselves.
+    async fn purge(&self, subject: &str) -> Result<(), ApiError> {
+        let (what, body) = (format!("STREAM.PURGE.{}", self.stream), json!({ "filter": subject }));
+        let Purged {} = self.bus.connection.ask(&what, &body).await?;
+        Ok(())
     }
 
     /// Stores where nothing is; gives what is there otherwise.
@@ -125,9 +151,10 @@ impl Directory for NatsDirectory {
 
     async fn remove(&self, table: &str, key: &str) -> Result<(), DirectoryError> {
         let subject = self.subject(table, key)?;
-        let (what, body) = (format!("STREAM.PURGE.{}", self.stream), json!({ "filter": subject }));
-        let Purged {} = patiently(|| self.bus.connection.ask(&what, &body)).await?;
-        Ok(())
+        match self.bus.level {
+            Level::Production => patiently(|| self.say_deleted(&subject)).await,
+            Level::Development => patiently(|| self.purge(&subject)).await,
+        }
     }
 }
 

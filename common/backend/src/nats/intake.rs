@@ -11,6 +11,6 @@ pub(super) trait Intake: Send + Sync + 'static {
     fn changed(&self) -> &Notify;
     /// A message, in the moment it arrives.
     fn arrived(&self, message: Delivered);
-    /// Called every few seconds.
-    fn tick(&self) {}
+    /// Called every second.
+    fn beat(&self) {}
 }

@@ -54,12 +54,20 @@ pub fn streams(names: &Names, settings: &NatsSettings, level: Level) -> Vec<Want
     let newest_of_each_subject = json!({ "retention": "limits", "max_msgs_per_subject": 1 });
     vec![
         wanted(names.journal_stream(), names.journal_subjects(), json!({ "retention": "limits", "deny_delete": true })),
-        wanted(names.blobs_stream(), names.blobs_subjects(), newest_of_each_subject.clone()),
-        wanted(names.directory_stream(), names.directory_subjects(), newest_of_each_subject),
+        wanted(names.blobs_stream(), names.blobs_subjects(), newest_of_each_subject),
+        wanted(names.directory_stream(), names.directory_subjects(), directory(level)),
         wanted(names.leases_stream(), names.leases_subjects(), leases(level)),
         wanted(names.tasks_stream(), names.tasks_subjects(), tasks()),
         wanted(names.results_stream(), names.results_subjects(), results()),
     ]
+}
+
+fn directory(level: Level) -> Value {
+    let mut config = json!({ "retention": "limits", "max_msgs_per_subject": 1 });
+    if level == Level::Production {
+        config["allow_msg_ttl"] = json!(true);
+    }
+    config
 }
 
 fn leases(level: Level) -> Value {

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 /// Those who want the same lease at once: the loser of a race looks again.
 const RACES_MAX: u32 = 20;
-/// Looking and giving back are tried for so long.
+/// Looking, taking and giving back are tried for so long.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
 /// Where no server ends a lease, clocks may differ by this.
 const CLOCKS_APART_MS: u64 = 1_000;
@@ -199,6 +199,7 @@ fn is_wrong_place(error: &ApiError) -> bool {
 impl Leases for NatsLeases {
     async fn acquire(&self, name: &str, owner: &str) -> Result<Lease, LeaseError> {
         let (subject, value) = (self.subject(name)?, self.new_value(owner));
+        let give_up = Instant::now() + TRY_WITHIN;
         for _ in 0..RACES_MAX {
             let place = match self.find(name, &subject).await? {
                 Found::Free { place } => place,
@@ -212,6 +213,7 @@ impl Leases for NatsLeases {
             let sent = Instant::now();
             match self.store(&subject, &value, place).await {
                 Ok(place) => return Ok(self.hold(name, value, place, sent)),
+                Err(StoreError::InDoubt(error)) if Instant::now() > give_up => return Err(unavailable(error)),
                 Err(StoreError::Moved | StoreError::InDoubt(_)) => {}
                 Err(StoreError::Failed(source)) => return Err(LeaseError::Unavailable { source }),
             }

@@ -228,6 +228,12 @@ impl Names {
         self.join(format_args!(".so"))
     }
 
+    /// Begins the subjects to which the answers for processes of this role come.
+    #[must_use]
+    pub fn inbox(&self, role: &str) -> String {
+        self.join(format_args!(".i.{}", token(role)))
+    }
+
     /// What watchers of a topic see.
     #[must_use]
     pub fn feed(&self, topic: &str) -> String {

@@ -15,7 +15,7 @@ const ACK: Bytes = Bytes::from_static(b"+ACK");
 /// Gives a message back: it is delivered again at once.
 const NAK: Bytes = Bytes::from_static(b"-NAK");
 /// A task that came when its pull was gone waits here for the next one, but not long: another worker may be free.
-const UNWANTED_MAX: Duration = Duration::from_secs(2);
+const UNWANTED_MAX: Duration = Duration::from_secs(1);
 
 /// Where the delivered tasks of this process are acknowledged, by delivery.
 #[derive(Debug)]
@@ -85,6 +85,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.state().tasks.len()
+    }
+
     /// Waits for 1 to `max` tasks.
     pub async fn take(&self, max: usize, acks: &Acks) -> Vec<TaskDelivery> {
         let wanted = Wanted::new(self, max.max(1));
@@ -140,7 +145,7 @@ impl Intake for Pool {
         self.arrived.notify_one();
     }
 
-    fn tick(&self) {
+    fn beat(&self) {
         let mut state = self.state();
         if state.wanted > 0 {
             return;
@@ -152,9 +157,18 @@ impl Intake for Pool {
 }
 
 impl Drop for Pool {
+    /// The connection may be about to close, and would close before it has sent this, so it is kept until then.
     fn drop(&mut self) {
-        for (task, _) in self.state().tasks.drain(..).collect::<Vec<_>>() {
-            self.give_back(task);
+        let acks: Vec<Subject> = self.state().tasks.drain(..).map(|(task, _)| task.ack).collect();
+        let client = self.client.clone();
+        let giving_back = async move {
+            for ack in acks {
+                let _ = client.publish(ack, NAK).await;
+            }
+            let _ = client.flush().await;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(giving_back);
         }
     }
 }

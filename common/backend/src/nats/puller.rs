@@ -6,23 +6,24 @@ use super::consumers::{Consumer, Made};
 use super::delivered::Delivered;
 use super::intake::Intake;
 use super::pull_status::{Asked, PullStatus};
+use super::scan::nanoseconds;
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
 /// How long a request stands. A server forgets requests of its own when it dies; this bounds what else goes unnoticed.
 const EXPIRES: Duration = Duration::from_secs(30);
-/// While a request stands and nothing comes, the server says so this often.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Ticks without a word from the server, while a request stands, after which it is forgotten. The first may be partly
-/// over when the request is made.
-const SILENT_TICKS_MAX: u32 = 3;
+/// Heartbeats of the server that may be missing while a request stands. After them the request is forgotten: the server
+/// that had it is dead, and we are connected to another.
+const MISSING_MAX: u32 = 2;
+/// How often that is looked at.
+const BEAT: Duration = Duration::from_secs(1);
 /// After trouble; doubled each time until something comes.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LAST: Duration = Duration::from_secs(2);
@@ -34,8 +35,9 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    /// Pulls from the consumer, which it makes when it is not there, also later.
-    pub fn start(connection: &Connection, consumer: Consumer, intake: Arc<dyn Intake>) -> Puller {
+    /// Pulls from the consumer, which it makes when it is not there, also later. While a request stands and nothing
+    /// comes, the server says so at each heartbeat.
+    pub fn start(connection: &Connection, consumer: Consumer, intake: Arc<dyn Intake>, heartbeat: Duration) -> Puller {
         let (client, connects) = (connection.client().clone(), connection.connects());
         let inbox = client.new_inbox();
         let pump = Pump {
@@ -45,10 +47,11 @@ impl Puller {
             connects,
             consumer,
             intake,
+            heartbeat,
             inbox,
             generation: 0,
             outstanding: 0,
-            silent_ticks: 0,
+            heard: Instant::now(),
             troubles: 0,
         };
         Puller { _pump: Background::start(pump.run()) }
@@ -61,13 +64,15 @@ struct Pump {
     connects: watch::Receiver<u64>,
     consumer: Consumer,
     intake: Arc<dyn Intake>,
+    heartbeat: Duration,
     /// Where a request for the next messages goes.
     next: String,
     inbox: String,
     generation: u64,
     /// Messages that requests of this generation may still bring.
     outstanding: usize,
-    silent_ticks: u32,
+    /// When the server last said something, or a request began to stand.
+    heard: Instant,
     troubles: u32,
 }
 
@@ -115,7 +120,7 @@ impl Pump {
 
     /// Waits for the next thing to happen.
     async fn pull(&mut self, messages: &mut Subscriber) -> Next {
-        let mut beats = tokio::time::interval(HEARTBEAT);
+        let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beats.reset();
         loop {
@@ -133,7 +138,7 @@ impl Pump {
                     self.ask_anew();
                     Next::GoOn
                 }
-                _ = beats.tick() => self.tick(),
+                _ = beats.tick() => self.beat(),
             };
             if next != Next::GoOn {
                 return next;
@@ -151,15 +156,18 @@ impl Pump {
         let request = json!({
             "batch": asked.messages,
             "expires": nanoseconds(EXPIRES),
-            "idle_heartbeat": nanoseconds(HEARTBEAT),
+            "idle_heartbeat": nanoseconds(self.heartbeat),
         });
+        if self.outstanding == 0 {
+            self.heard = Instant::now();
+        }
         self.outstanding += asked.messages;
         let body = Bytes::from(request.to_string());
         self.client.publish_with_reply(self.next.clone(), asked.subject(&self.inbox), body).await
     }
 
     fn hear(&mut self, message: &Message) -> Next {
-        self.silent_ticks = 0;
+        self.heard = Instant::now();
         if let Some(delivered) = Delivered::of(message) {
             self.troubles = 0;
             self.outstanding = self.outstanding.saturating_sub(1);
@@ -194,10 +202,9 @@ impl Pump {
         }
     }
 
-    fn tick(&mut self) -> Next {
-        self.intake.tick();
-        self.silent_ticks = if self.outstanding == 0 { 0 } else { self.silent_ticks + 1 };
-        if self.silent_ticks >= SILENT_TICKS_MAX {
+    fn beat(&mut self) -> Next {
+        self.intake.beat();
+        if self.outstanding > 0 && self.heard.elapsed() > self.heartbeat * MISSING_MAX {
             self.ask_anew();
         }
         Next::GoOn
@@ -207,7 +214,6 @@ impl Pump {
     fn ask_anew(&mut self) {
         self.generation += 1;
         self.outstanding = 0;
-        self.silent_ticks = 0;
     }
 
     async fn pause(&mut self) {
@@ -215,8 +221,4 @@ impl Pump {
         self.troubles += 1;
         tokio::time::sleep(doubled.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,8 +2,9 @@
 
 use super::api::ApiError;
 use super::backend::Bus;
-use super::consumers::{self, Consumer};
+use super::consumers::{self, Consumer, Made};
 use super::inbox::{Inbox, ShardIntake};
+use super::patience::Patience;
 use super::puller::Puller;
 use super::stored::store;
 use async_nats::HeaderMap;
@@ -13,9 +14,16 @@ use skein_common::ports::{ResultDelivery, Results, ResultsError, Shard};
 use skein_common::{Digest, RunId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 const ACK: Bytes = Bytes::from_static(b"+ACK");
+
+/// Servers that just lost one of them, or that are overloaded, take some seconds to agree on a consumer.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Each shard has one owner, who should notice soon that the server it was asking is gone.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Publishes results, and consumes those of the attached shards.
 #[derive(Debug)]
@@ -55,23 +63,34 @@ impl NatsResults {
         };
         self.take_over(&consumer, &stem).await?;
         let intake = Arc::new(ShardIntake::new(shard, self.inbox.clone(), self.bus.connection.client().clone()));
-        let puller = Puller::start(&self.bus.connection, consumer.clone(), intake);
+        let puller = Puller::start(&self.bus.connection, consumer.clone(), intake, HEARTBEAT);
         self.attached().insert(shard, Attached { consumer, _puller: puller });
         Ok(())
     }
 
     async fn take_over(&self, consumer: &Consumer, stem: &str) -> Result<(), ApiError> {
-        let connection = &self.bus.connection;
+        let mut patience = Patience::of(TAKE_OVER_WITHIN);
         loop {
-            for name in consumers::names(connection, &consumer.stream).await? {
-                if name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-')) {
-                    consumers::delete(connection, &consumer.stream, &name).await?;
+            let taken = self.try_take_over(consumer, stem).await;
+            if matches!(taken, Ok(Made::Ready)) || !patience.wait().await {
+                if matches!(taken, Ok(Made::Taken)) {
+                    tracing::warn!(consumer.filter, "somebody else reads these results; they come when it ends");
                 }
-            }
-            if consumer.make(connection).await? == consumers::Made::Ready {
-                return Ok(());
+                return taken.map(drop);
             }
         }
+    }
+
+    /// A consumer that is being deleted may be in the way for a moment; servers of 2.9 also fail to delete the files of
+    /// one that they are writing.
+    async fn try_take_over(&self, consumer: &Consumer, stem: &str) -> Result<Made, ApiError> {
+        let connection = &self.bus.connection;
+        for name in consumers::names(connection, &consumer.stream).await? {
+            if name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-')) {
+                consumers::delete(connection, &consumer.stream, &name).await?;
+            }
+        }
+        consumer.make(connection).await
     }
 
     /// Gives the shard's consumer away. If the server does not hear it, the next owner deletes the consumer.

@@ -14,7 +14,11 @@ use bytes::Bytes;
 use skein_common::ports::{Target, TaskDelivery, Tasks, TasksError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::OnceCell;
+
+/// There may be thousands of workers, so each hears little.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Dispatches, and pulls what this process serves. A pool is pulled from, and a host served, from the first pull on.
 #[derive(Debug)]
@@ -42,6 +46,12 @@ impl NatsTasks {
         pools.entry(name.to_owned()).or_insert_with(|| Arc::new(PulledPool::start(&self.bus, name))).clone()
     }
 
+    /// Tasks of a pool that came and that no pull took yet.
+    #[cfg(test)]
+    pub fn waiting(&self, pool: &str) -> usize {
+        self.pool(pool).pool.waiting()
+    }
+
     async fn host(&self, name: &str) -> Result<Arc<OnceCell<Host>>, TasksError> {
         let host =
             self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
@@ -56,7 +66,7 @@ impl NatsTasks {
 impl PulledPool {
     fn start(bus: &Bus, name: &str) -> PulledPool {
         let pool = Arc::new(Pool::new(bus.connection.client().clone(), bus.ack_wait()));
-        let puller = Puller::start(&bus.connection, pool_consumer(bus, name), pool.clone());
+        let puller = Puller::start(&bus.connection, pool_consumer(bus, name), pool.clone(), HEARTBEAT);
         PulledPool { pool, _puller: puller }
     }
 }
@@ -91,6 +101,14 @@ impl Tasks for NatsTasks {
                 Some(host) => Ok(host.take(max).await),
                 None => Err(TasksError::NobodyServes { host: name.clone() }),
             },
+        }
+    }
+
+    async fn leave(&self, target: &Target) {
+        // What they hold ends with them.
+        match target {
+            Target::Pool(pool) => drop(self.pools.lock().unwrap_or_else(PoisonError::into_inner).remove(pool)),
+            Target::Host(host) => drop(self.hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(host)),
         }
     }
 

@@ -21,10 +21,10 @@ fn record(text: &str) -> Vec<Bytes> {
 async fn behind_a_lossy_way(version: Version) -> Result<(NatsWorld, Ports, LossyWay), BoxError> {
     let url = shared(version).await?;
     let way = LossyWay::to(&url).await?;
-    let world = NatsWorld::with(new_cluster(url))?;
+    let world = NatsWorld::with(new_cluster(url));
     let mut settings = world.settings.clone();
     settings.url = way.url();
-    let process = NatsWorld::with(settings)?.process().await?;
+    let process = NatsWorld::with(settings).process().await?;
     Ok((world, process, way))
 }
 
@@ -83,7 +83,7 @@ async fn r03_of_a_writer_that_was_overtaken_nothing_is_stored() -> Checked {
 async fn r04_appends_go_on_through_kills_of_the_server_and_each_is_stored_once() -> Checked {
     for version in [Version::New, Version::Old] {
         let mut server = TestServer::start_with(version, "").await?;
-        let world = NatsWorld::with(new_cluster(server.url()))?;
+        let world = NatsWorld::with(new_cluster(server.url()));
         let (journal, run) = (world.process().await?.journal, new_run());
         let (written, mut counted) = tokio::sync::watch::channel(0_u64);
         let (writer, writers_run) = (journal.clone(), run.clone());
@@ -167,5 +167,24 @@ async fn a_record_that_no_message_holds_is_refused() -> Checked {
     let answer = journal.append(&run, 0, vec![Bytes::from(huge)]).await;
     assert!(matches!(answer, Err(JournalError::Refused { .. })), "{answer:?}");
     assert_eq!(journal.append(&run, 0, record("small")).await?, 1);
+    Ok(())
+}
+
+/// A message that only says that something was removed goes by itself.
+#[tokio::test]
+async fn a_key_that_is_removed_may_be_used_again() -> Checked {
+    for version in [Version::New, Version::Old] {
+        let world = NatsWorld::with(new_cluster(shared(version).await?));
+        let (one, other) = (world.process().await?.directory, world.process().await?.directory);
+        for round in 0..3_u8 {
+            let value = Bytes::from(vec![round]);
+            assert_eq!(one.insert("keys", "a", value.clone()).await?, None);
+            assert_eq!(other.insert("keys", "a", Bytes::new()).await?, Some(value));
+            other.remove("keys", "a").await?;
+            assert_eq!((one.get("keys", "a").await?, one.list("keys").await?), (None, Vec::new()));
+        }
+        one.put("keys", "a", Bytes::from_static(b"put")).await?;
+        assert_eq!(other.get("keys", "a").await?, Some(Bytes::from_static(b"put")));
+    }
     Ok(())
 }

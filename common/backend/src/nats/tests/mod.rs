@@ -7,6 +7,7 @@ mod lasting;
 mod lease_traps;
 mod lossy;
 mod messages;
+mod permissions;
 mod replicated;
 mod world;
 

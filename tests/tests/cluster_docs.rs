@@ -1,0 +1,185 @@
+//! The steps of `docs/cluster.md` on one machine: NATS server, coordinator, worker, a run, drain and end.
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
+
+use rustix::process::Signal;
+use serde_json::Value;
+use skein_tests::nats::{NatsServer, free_port};
+use skein_tests::{Ended, Skein, eventually, processes, project_dir};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The addresses of the document and what stands for them here.
+struct Place {
+    skein: Skein,
+    nats: NatsServer,
+    api_port: u16,
+    document: String,
+}
+
+/// A process that outlives no test.
+struct Background {
+    child: Child,
+    stderr: PathBuf,
+}
+
+impl Place {
+    fn new() -> Place {
+        let skein = Skein::new();
+        let nats = NatsServer::single(&skein.dir().join("nats"));
+        let path = project_dir().join("docs/cluster.md");
+        let document = std::fs::read_to_string(path).expect("the document");
+        Place { skein, nats, api_port: free_port(), document }
+    }
+
+    /// A command of the document, with the addresses of this machine in it.
+    fn command(&self, documented: &str, words: &[(&str, &str)]) -> Command {
+        assert!(self.document.contains(&format!("\n    {documented}\n")), "{documented} is not in the document");
+        let here = documented
+            .replace("nats://10.0.0.10:4222", &self.nats.url())
+            .replace("127.0.0.1:7717", &format!("127.0.0.1:{}", self.api_port));
+        let here = words.iter().fold(here, |text, (word, meant)| text.replace(word, meant));
+        let line = here.strip_prefix("skein ").expect("a command of ours");
+        // A shell reads it, as it would in front of a person.
+        let ours = self.skein.command([""; 0]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("exec \"$0\" {line}")).arg(ours.get_program());
+        command.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).current_dir(project_dir()).env_remove("SKEIN_STORE");
+        // Where the document says nothing it is the server on loopback, and the API at its own port.
+        command.env("SKEIN_NATS_URL", self.nats.url()).env("SKEIN_NATS_LEASE", "2s");
+        command.env("SKEIN_LISTEN", format!("127.0.0.1:{}", self.api_port));
+        command
+    }
+
+    fn run(&self, documented: &str) -> Ended {
+        self.run_with(documented, &[])
+    }
+
+    /// The same with words of the document that stand for others.
+    fn run_with(&self, documented: &str, words: &[(&str, &str)]) -> Ended {
+        Ended::from(self.command(documented, words).output().expect("the program starts"))
+    }
+
+    fn start(&self, name: &str, mut command: Command) -> Background {
+        let stderr = self.skein.dir().join(format!("{name}.stderr"));
+        command.stderr(std::fs::File::create(&stderr).expect("a file"));
+        Background { child: command.spawn().expect("the program starts"), stderr }
+    }
+}
+
+impl Background {
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// Waits until it said this, and gives the line.
+    fn says(&mut self, part: &str) -> String {
+        eventually(part, || {
+            let ended = self.child.try_wait().expect("can be asked");
+            let said = self.said();
+            assert!(ended.is_none() || said.contains(part), "{ended:?} without `{part}`: {said}");
+            said.lines().find(|line| line.contains(part)).map(str::to_owned)
+        })
+    }
+
+    fn terminate(&self) {
+        processes::signal(i32::try_from(self.child.id()).expect("a pid"), Signal::TERM);
+    }
+
+    fn ends(&mut self) -> Option<i32> {
+        let status = eventually("it ends", || self.child.try_wait().expect("can be asked"));
+        status.code()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+#[test]
+fn the_steps_for_two_machines_work_on_one() {
+    let place = Place::new();
+    let mut hub = place.start("hub", place.command("skein coordinator", &[]));
+    hub.says("durability");
+    hub.says(&format!("127.0.0.1:{}", place.api_port));
+    let mut second = place.command("skein coordinator --nats nats://10.0.0.10:4222", &[]);
+    // Its own port: on two machines it would be the same.
+    second.env("SKEIN_LISTEN", format!("127.0.0.1:{}", free_port()));
+    let mut second = place.start("second", second);
+    second.says("serves");
+    let worker = "skein worker --nats nats://10.0.0.10:4222 --pool default --host node-1 --slots 8";
+    let mut worker = place.start("worker", place.command(worker, &[]));
+    let takes = worker.says("takes");
+    assert!(takes.contains("pool default, host node-1, 8 agents at a time"), "{takes}");
+
+    let run = "examples/repo-headings/repo-headings.js --yes --args '{\"dir\":\"docs\"}'";
+    let ran = place.run(&format!("skein --url http://127.0.0.1:7717 run {run}"));
+    assert_eq!(ran.code, Some(0), "{}\n{}\n{}", ran.stderr, hub.said(), worker.said());
+    assert!(ran.stdout.contains("docs/glossary.md"), "{}", ran.stdout);
+
+    let listed = place.run("skein --url http://127.0.0.1:7717 workers").stdout;
+    let node = takes.split_whitespace().nth(1).expect("a node");
+    assert!(listed.contains(node), "{listed}");
+    let drained = place.run_with("skein --url http://127.0.0.1:7717 drain NODE", &[("NODE", node)]);
+    assert_eq!(drained.code, Some(0), "{}", drained.stderr);
+    assert_eq!(worker.ends(), Some(0), "{}", worker.said());
+
+    for process in [&mut hub, &mut second] {
+        process.terminate();
+        assert_eq!(process.ends(), Some(143), "{}", process.said());
+    }
+}
+
+#[test]
+fn what_the_doctor_says_of_a_cluster() {
+    let place = Place::new();
+    let check = |place: &Place| -> Value {
+        let mut doctor = place.skein.command(["doctor", "--json"]);
+        let answer = Ended::from(doctor.env("SKEIN_NATS_URL", place.nats.url()).output().expect("starts")).json();
+        let checks = answer["checks"].as_array().expect("checks").clone();
+        checks.into_iter().find(|check| check["name"] == "nats").unwrap_or_default()
+    };
+    assert_eq!(check(&place)["status"], "fail", "nothing is made by looking");
+    let mut init = place.skein.command(["nats", "init", "--nats", &place.nats.url(), "--json"]);
+    let made = Ended::from(init.output().expect("starts")).answered();
+    assert_eq!((&made["shards"], &made["replicas"]), (&16.into(), &1.into()));
+    assert!(made["durability"].is_string());
+    assert_eq!(check(&place)["status"], "ok");
+    let mut other = place.skein.command(["nats", "init", "--nats", &place.nats.url()]);
+    let refused = Ended::from(other.env("SKEIN_NATS_SHARDS", "32").output().expect("starts"));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("nats.shards"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_worker_waits_for_its_server_until_a_signal() {
+    let skein = Skein::new();
+    let url = format!("nats://127.0.0.1:{}", free_port());
+    let mut command = skein.command(["worker", "--nats", &url]);
+    let stderr = skein.dir().join("worker.stderr");
+    command.stderr(std::fs::File::create(&stderr).expect("a file"));
+    let mut worker = Background { child: command.spawn().expect("starts"), stderr };
+    worker.says("trying again");
+    worker.terminate();
+    assert_eq!(worker.ends(), Some(143));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_asked() {
+    let skein = Skein::new();
+    for (args, part) in [
+        (&["worker", "--host", "web-[9-1]"][..], "web-[9-1]"),
+        (&["worker", "--slots", "0"], "--slots"),
+        (&["worker", "--label", "north"], "NAME=VALUE"),
+        (&["worker", "--nats", "nats://me:secret@one"], "nats.password_file"),
+        (&["coordinator", "--listen", "everywhere"], "--listen"),
+        (&["coordinator", "--name-prefix", "a.b"], "nats.prefix"),
+    ] {
+        let ended = skein.run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(part) && !ended.stderr.contains("secret"), "{args:?}: {}", ended.stderr);
+    }
+}

@@ -1,0 +1,178 @@
+//! Coordinators of one cluster in the test's own process: which of them executes a run, and what the others answer.
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
+
+use futures::future::join_all;
+use skein_backend::nats::server::TestServer;
+use skein_backend::nats::{NatsBackend, NatsConfig};
+use skein_common::config::{CoordinatorSettings, NatsSettings};
+use skein_common::run::{RunSpec, RunStatus};
+use skein_common::{Payload, RunId};
+use skein_coordinator::actors::ControlError;
+use skein_coordinator::{Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, stored};
+use skein_engine::{Command, Refused};
+use skein_script::{HostLimits, HostPool};
+use skein_tests::{skein_binary, system};
+use std::time::Duration;
+
+const LEASE_MS: u64 = 2_000;
+const PATIENCE: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// Goes on until somebody stops it.
+const WAITS: &str = "await new Promise(resolve => setTimeout(resolve, 3600 * 1000))";
+
+struct Cluster {
+    server: TestServer,
+    hosts: HostPool,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let server = TestServer::start().await.expect("a NATS server");
+        let hosts = HostPool::start(skein_binary().to_path_buf()).await.expect("a zygote");
+        Cluster { server, hosts }
+    }
+
+    async fn coordinator(&self, node: &str) -> Coordinator {
+        let settings = NatsSettings { url: self.server.url(), lease_ms: LEASE_MS, ..NatsSettings::default() };
+        let config = NatsConfig { settings, node: Some(node.to_owned()), bootstrap: true, role: None };
+        let backend = NatsBackend::connect(config).await.expect("joins");
+        Coordinator::start(CoordinatorConfig {
+            ports: backend.ports(),
+            hosts: self.hosts.clone(),
+            host_limits: HostLimits::default(),
+            settings: CoordinatorSettings::default(),
+            owner: format!("coordinator {node}"),
+            node: node.to_owned(),
+            lease: Duration::from_millis(LEASE_MS),
+        })
+    }
+
+    /// Two that share all shards.
+    async fn two(&self) -> (Coordinator, Coordinator) {
+        let (first, second) = (self.coordinator("first").await, self.coordinator("second").await);
+        until("each has its part", async || {
+            (owned(&first).await == 8 && owned(&second).await == 8 && sees_two(&first).await).then_some(())
+        })
+        .await;
+        (first, second)
+    }
+}
+
+async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < end, "{what}: not in time");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+async fn shards(coordinator: &Coordinator) -> skein_coordinator::ShardsStanding {
+    coordinator.standing().await.shards.expect("runs are shared")
+}
+
+async fn owned(coordinator: &Coordinator) -> usize {
+    shards(coordinator).await.owned.len()
+}
+
+async fn sees_two(coordinator: &Coordinator) -> bool {
+    shards(coordinator).await.members == ["first", "second"]
+}
+
+async fn status(coordinator: &Coordinator, run: &RunId) -> RunStatus {
+    stored::view(coordinator.ports(), run).await.expect("a run").status
+}
+
+/// Submits a run and takes it up, as the API does.
+async fn start(coordinator: &Coordinator, body: &str) -> RunId {
+    let run = coordinator.submit(system::spec(body)).await.expect("submits");
+    coordinator.begin(run.clone()).await.expect("is taken up");
+    until("it runs", async || (status(coordinator, &run).await == RunStatus::Running).then_some(())).await;
+    run
+}
+
+fn spec_with_args(body: &str) -> RunSpec {
+    RunSpec { args: Some(Payload::json(String::from("{}"))), ..system::spec(body) }
+}
+
+#[actix::test]
+async fn r06_runs_go_on_elsewhere_when_another_comes_and_when_one_leaves() {
+    let cluster = Cluster::start().await;
+    let first = cluster.coordinator("first").await;
+    until("one has all", async || (owned(&first).await == 16).then_some(())).await;
+    let runs = join_all((0..24).map(|_| start(&first, WAITS))).await;
+    let ends = runs.iter().take(24).map(|run| first.run_to_its_end(run.clone()));
+    let moved = async {
+        let second = cluster.coordinator("second").await;
+        until("both have their part", async || {
+            let (of_first, of_second) = (first.standing().await, second.standing().await);
+            let owned = |standing: &Standing| standing.shards.as_ref().map(|shards| shards.owned.len());
+            let is_spread = (owned(&of_first), owned(&of_second)) == (Some(8), Some(8));
+            (is_spread && of_first.live_runs + of_second.live_runs == runs.len()).then_some(of_second.live_runs)
+        })
+        .await;
+        for run in &runs {
+            assert_eq!(status(&first, run).await, RunStatus::Running);
+            assert_eq!(status(&second, run).await, RunStatus::Running);
+        }
+        let of_second = second.standing().await.live_runs;
+        first.shutdown().await;
+        until("the other has all", async || (second.standing().await.live_runs == runs.len()).then_some(())).await;
+        for run in &runs {
+            second.control(run.clone(), Command::Stop).await.expect("stops");
+            until("it ends", async || (status(&second, run).await == RunStatus::Stopped).then_some(())).await;
+        }
+        second.shutdown().await;
+        of_second
+    };
+    let (ends, of_second) = futures::join!(join_all(ends), moved);
+    assert!(of_second > 0 && of_second < runs.len(), "{of_second} of {} runs moved", runs.len());
+    let left = ends.iter().filter(|end| matches!(end, RunOutcome::Interrupted { .. })).count();
+    assert_eq!(left, runs.len(), "who waits for a run at its first owner is told that it left");
+}
+
+#[actix::test]
+async fn r08_whoever_is_asked_steers_a_run_of_another() {
+    let cluster = Cluster::start().await;
+    let (first, second) = cluster.two().await;
+    let run = start(&first, WAITS).await;
+    assert_eq!((first.standing().await.live_runs, second.standing().await.live_runs), (1, 0), "a new run stays");
+    until("the other knows", async || {
+        let known = second.ports().leases.holder(run.as_str()).await.expect("known");
+        (known.as_deref() == Some("first")).then_some(())
+    })
+    .await;
+    second.control(run.clone(), Command::Pause).await.expect("pauses");
+    assert_eq!(status(&second, &run).await, RunStatus::Paused);
+    second.control(run.clone(), Command::Resume).await.expect("resumes");
+    assert_eq!(status(&first, &run).await, RunStatus::Running);
+    let refused = second.control(run.clone(), Command::Resume).await;
+    assert_eq!(refused, Err(ControlError::Refused(Refused::NotPaused)));
+    let refused = second.control(run.clone(), Command::SkipAgent { agent: 7 }).await;
+    assert_eq!(refused, Err(ControlError::Refused(Refused::NoSuchAgent { agent: 7, agents: 0 })));
+    second.control(run.clone(), Command::Stop).await.expect("stops");
+    until("it ends", async || (status(&second, &run).await == RunStatus::Stopped).then_some(())).await;
+    let gone = second.control(run.clone(), Command::Stop).await;
+    assert!(matches!(gone, Err(ControlError::NotHere(_) | ControlError::Refused(Refused::Ended))), "{gone:?}");
+    first.shutdown().await;
+    second.shutdown().await;
+}
+
+#[actix::test]
+async fn r11_a_request_sent_again_to_another_gives_the_same_run() {
+    let cluster = Cluster::start().await;
+    let (first, second) = cluster.two().await;
+    let key = IdempotencyKey::new("once", b"body").expect("a key");
+    let submitted = first.submit_once(spec_with_args(WAITS), &key).await.expect("submits");
+    let again = second.submit_once(spec_with_args(WAITS), &key).await.expect("submits");
+    assert_eq!((again.run.clone(), again.is_new), (submitted.run.clone(), false));
+    second.begin(again.run.clone()).await.expect("is taken up where it belongs");
+    until("it runs", async || (status(&second, &again.run).await == RunStatus::Running).then_some(())).await;
+    assert_eq!((first.standing().await.live_runs, second.standing().await.live_runs), (1, 0));
+    first.shutdown().await;
+    until("the other has it", async || (second.standing().await.live_runs == 1).then_some(())).await;
+    second.control(submitted.run.clone(), Command::Stop).await.expect("stops");
+    second.shutdown().await;
+}
