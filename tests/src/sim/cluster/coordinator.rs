@@ -235,7 +235,7 @@ impl World {
         }
         let now = self.now();
         let coordinator = &mut self.coordinators[place];
-        coordinator.attempts.know(&inheritance, now);
+        coordinator.attempts.know(inheritance, now);
         coordinator.inherited.push(inheritance.run.clone());
         self.read_table(place);
     }

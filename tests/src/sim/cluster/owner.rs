@@ -139,7 +139,6 @@ fn ports(world: &mut World, is_rough: bool, crash: Option<Crash>, waits: Arc<Ato
         append_unknown_partly: unknown,
         append_refused: 2,
         unavailable: 5,
-        task_twice: 0,
         ..Faults::default()
     };
     let faults = if is_rough { faults } else { Faults::default() };
@@ -224,7 +223,7 @@ impl Drive {
                 driver.hibernate();
             }
             let (items, again) = self.next(driver.is_busy()).await;
-            self.dispatch_again(driver.state(), again).await?;
+            self.dispatch_again(driver.state(), again).await;
             let reported: Vec<_> =
                 items.iter().filter_map(|item| Some((item.delivery?, item.command.clone()))).collect();
             driver.step(items.into_iter().map(|item| item.command).collect(), &mut performer).await?;
@@ -282,13 +281,12 @@ impl Drive {
     }
 
     /// Tasks that may be with nobody, unless their attempts are over by now.
-    async fn dispatch_again(&self, state: &RunState, attempts: Vec<AttemptRef>) -> Result<(), DriverError> {
+    async fn dispatch_again(&self, state: &RunState, attempts: Vec<AttemptRef>) {
         for again in attempts {
             if state.running.get(&again.agent) == Some(&again.attempt) && !state.is_ended() {
                 self.dispatch(again).await;
             }
         }
-        Ok(())
     }
 
     /// Expected before anybody can claim it.

@@ -69,6 +69,8 @@ impl Tasks for TaskQueue {
         self.finish(delivery);
         Ok(())
     }
+
+    async fn leave(&self, _: &Target) {}
 }
 
 /// Results for the owner of a shard, whose consumer is made anew by each owner.

@@ -411,13 +411,12 @@ impl World {
 
     fn end(&mut self, by: Life, attempt: &AttemptRef, reason: Reason) {
         let Some(entry) = self.workers[by.node].entries.get(attempt) else { return };
-        let (delivery, Stage::Running(running)) = (entry.delivery, &entry.stage) else {
+        let Stage::Running(running) = &entry.stage else {
             // A claim that nobody answered yet.
             let delivery = entry.delivery;
             self.workers[by.node].entries.remove(attempt);
             return self.finish_task(delivery);
         };
-        let _done_already = delivery;
         let (number, report) = (running.number, running.report.clone());
         let is_over = report.is_some();
         match reason {

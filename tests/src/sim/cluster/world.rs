@@ -161,7 +161,7 @@ pub(super) struct World {
     /// The newest owner's, and its place.
     pub epoch: u64,
     pub owner: usize,
-    /// Takeovers by this place, and by what life of its process, that are to begin.
+    /// The places of takeovers that are to begin.
     pub takeovers: Vec<usize>,
     /// What came about, for the test to see that it did.
     pub met: BTreeMap<&'static str, u64>,
