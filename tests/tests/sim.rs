@@ -2,13 +2,16 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a world in which something does not hold fails the test")]
 
 use skein_common::run::RunStatus;
+use skein_tests::sim::cluster::{ClusterMutant, ClusterOptions, simulate_cluster};
 use skein_tests::sim::{Ended, MODELS, Mutant, Options, simulate, take_over};
 use std::collections::BTreeMap;
 
-/// Seeds in the quick tier; `SKEIN_TEST_SEEDS` sets more.
-const SEEDS: u64 = 1000;
+/// Seeds in the quick tier, for one process and for a cluster each; `SKEIN_TEST_SEEDS` sets more.
+const SEEDS: u64 = 500;
 /// Within so many seeds each mutant must be found.
 const SEEDS_PER_MUTANT: u64 = 200;
+/// Most bugs of a cluster show only where several things come together.
+const SEEDS_PER_CLUSTER_MUTANT: u64 = 500;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -98,6 +101,81 @@ fn every_planted_bug_is_found() {
                 break;
             }
             let (seed, how) = found.unwrap_or_else(|| panic!("{mutant:?} lives after {SEEDS_PER_MUTANT} seeds"));
+            println!("{mutant:?}: seed {seed}: {how}");
+        }
+    });
+}
+
+/// What thousands of worlds have to come across, so that they show something.
+const CLUSTER_MEETS: [&str; 14] = [
+    "coordinators that died",
+    "owners deposed",
+    "owners that gave up the run",
+    "owners that began again",
+    "deposed owners that noticed",
+    "appends refused",
+    "attempts inherited",
+    "claims without an answer",
+    "tasks dispatched again",
+    "results before the journal was read",
+    "workers killed",
+    "workers that came back new",
+    "workers cut off",
+    "attempts abandoned",
+];
+
+#[test]
+fn r04_in_every_cluster_a_run_comes_to_what_it_comes_to_without_faults() {
+    block_on(async {
+        let faultless = faultless().await;
+        let mut met: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for seed in seeds() {
+            let options = ClusterOptions::rough(seed, None);
+            let about = format!("seed {seed}, {}", options.model);
+            let cluster = simulate_cluster(options).await.unwrap_or_else(|broken| panic!("{about}: {broken}"));
+            let (told, usual) = (cluster.told, &faultless[options.model]);
+            match told.order {
+                Some(order) => {
+                    let explained = order.explains(&told.ended, usual, options.model == "budget");
+                    assert!(explained, "{about}: {order:?}, {:?}", told.ended);
+                }
+                None => assert_eq!(told.ended, *usual, "{about}: {:#?}", told.setbacks()),
+            }
+            for (what, times) in cluster.met {
+                *met.entry(what).or_default() += times;
+            }
+        }
+        println!("seeds {:?}: {met:#?}", seeds());
+        let missing: Vec<_> = CLUSTER_MEETS.iter().filter(|what| !met.contains_key(*what)).collect();
+        assert!(seeds().count() < 100 || missing.is_empty(), "never came about: {missing:?}");
+    });
+}
+
+#[test]
+fn a_quiet_cluster_comes_to_what_one_process_comes_to() {
+    block_on(async {
+        let faultless = faultless().await;
+        for (seed, model) in (0..).zip(MODELS) {
+            let options = ClusterOptions { seed, model, is_rough: false, mutant: None };
+            let cluster = simulate_cluster(options).await.unwrap_or_else(|broken| panic!("{model}: {broken}"));
+            assert_eq!(cluster.told.ended, faultless[model], "{model}");
+        }
+    });
+}
+
+#[test]
+fn every_planted_bug_of_a_cluster_is_found() {
+    block_on(async {
+        for mutant in ClusterMutant::ALL {
+            let mut found = None;
+            for seed in 0..SEEDS_PER_CLUSTER_MUTANT {
+                if let Err(broken) = simulate_cluster(ClusterOptions::rough(seed, Some(mutant))).await {
+                    found = Some((seed, broken));
+                    break;
+                }
+            }
+            let (seed, how) =
+                found.unwrap_or_else(|| panic!("{mutant:?} lives after {SEEDS_PER_CLUSTER_MUTANT} seeds"));
             println!("{mutant:?}: seed {seed}: {how}");
         }
     });

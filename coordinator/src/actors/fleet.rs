@@ -75,6 +75,11 @@ impl Fleet {
                 Some(OwnerAnswer::Claim(answer?))
             }
             Ok(WorkerRequest::Heartbeat(mut beat)) => {
+                let is_uncertain = |run: &RunId| self.runs.contains_key(run) && !self.may_answer(run);
+                if beat.attempts.iter().any(|running| is_uncertain(&running.attempt.run)) {
+                    // It is no report of what is left out here, whose run may turn out to be ours.
+                    beat.rounds.clear();
+                }
                 beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.follow(consequences, now);

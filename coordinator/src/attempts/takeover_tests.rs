@@ -170,6 +170,23 @@ fn r04_a_worker_that_stays_silent_is_waited_for_until_its_deadline() {
 }
 
 #[test]
+fn r04_an_earlier_owner_may_have_heard_of_a_worker_that_was_silent_here() {
+    let (begun, worker) = (Instant::now(), info("one", 1));
+    let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.hear(&beat(&worker, &[], &[]), begun);
+    attempts.register(&attempt(1).run, 5);
+    let inheritance = Inheritance { run: attempt(1).run, attempts: vec![(attempt(1), pool())] };
+    let taken_over_at = begun + deadline / 2;
+    attempts.know(&inheritance, taken_over_at);
+    attempts.inherit(&[attempt(1).run], std::slice::from_ref(&worker), ROUND, taken_over_at);
+    let (silent, _) = attempts.end_silence(begun + deadline);
+    assert_eq!((silent, drain(&mut attempts)), (Vec::new(), Consequences::default()), "its attempt may be extended");
+    let (silent, _) = attempts.end_silence(taken_over_at + deadline);
+    assert_eq!((silent, drain(&mut attempts).again), (vec![worker], vec![attempt(1)]));
+}
+
+#[test]
 fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
     let now = Instant::now();
     let mut attempts = taken_over(&[info("one", 1)], now);
@@ -180,6 +197,20 @@ fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
     assert_eq!(news, News::Reborn(info("one", 1).id));
     assert_eq!(consequences.verdicts, [(attempt(1), lose(&attempt(1), false))]);
     assert_eq!(consequences.again, [attempt(2)], "it may have been in its hands; the other is of another pool");
+}
+
+#[test]
+fn r04_a_late_heartbeat_of_an_earlier_life_takes_nothing_from_the_new_one() {
+    let now = Instant::now();
+    let mut attempts = taken_over(&[info("one", 1)], now);
+    attempts.expect(attempt(2), pool(), now);
+    let (_, _, news) = attempts.hear(&beat(&info("one", 2), &[], &[ROUND]), now);
+    assert_eq!(news, News::Reborn(info("one", 1).id));
+    assert!(matches!(claim_of(&mut attempts, 2, &info("one", 2), now), Some(ClaimAnswer::Go { .. })));
+    let late = attempts.hear(&beat(&info("one", 1), &[1], &[]), now);
+    assert_eq!(late, (HeartbeatAnswer::default(), Consequences::default(), News::Nothing));
+    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(3)], "nobody has them");
+    assert_eq!(claim_of(&mut attempts, 2, &info("two", 1), now), Some(ClaimAnswer::Gone), "it goes on");
 }
 
 #[test]

@@ -6,6 +6,9 @@ use skein_common::wire::WorkerInfo;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Earlier lives of a node that are remembered: a heartbeat is not late for longer than a few starts take.
+const ENDED_MAX: usize = 8;
+
 /// The workers of a cluster, by node.
 #[derive(Debug, Default)]
 pub struct Workers {
@@ -15,8 +18,16 @@ pub struct Workers {
 #[derive(Debug)]
 struct Known {
     info: WorkerInfo,
-    /// Of the last heartbeat, or of when it was first read of.
+    /// Of the last heartbeat, or of when it was read of in the table.
     at: Instant,
+    /// Its earlier lives, newest last, of which heartbeats may still be on their way.
+    ended: Vec<WorkerId>,
+}
+
+impl Known {
+    fn new(info: &WorkerInfo, at: Instant) -> Known {
+        Known { info: info.clone(), at, ended: Vec::new() }
+    }
 }
 
 /// What is new about a worker that was heard.
@@ -37,17 +48,35 @@ impl Workers {
                 known.at = now;
                 News::Nothing
             }
-            known => {
-                let earlier = known.map(|known| known.info.id.clone()).filter(|earlier| *earlier != info.id);
-                self.known.insert(info.node.clone(), Known { info: info.clone(), at: now });
-                earlier.map_or(News::Changed, News::Reborn)
+            Some(known) if known.info.id != info.id => {
+                let earlier = std::mem::replace(&mut known.info, info.clone()).id;
+                known.at = now;
+                known.ended.push(earlier.clone());
+                let forgotten = known.ended.len().saturating_sub(ENDED_MAX);
+                known.ended.drain(..forgotten);
+                News::Reborn(earlier)
+            }
+            Some(known) => {
+                (known.info, known.at) = (info.clone(), now);
+                News::Changed
+            }
+            None => {
+                self.known.insert(info.node.clone(), Known::new(info, now));
+                News::Changed
             }
         }
     }
 
-    /// The table of workers has it; it has a deadline to be heard in.
+    /// Whether its node is known to have begun a newer life: what it says was said before it ended.
+    #[must_use]
+    pub fn has_ended(&self, info: &WorkerInfo) -> bool {
+        self.known.get(&info.node).is_some_and(|known| known.ended.contains(&info.id))
+    }
+
+    /// The table of workers has it; it has a deadline to be heard in. That counts from now for one that was known, too:
+    /// an earlier owner may have heard of it since.
     pub fn learn(&mut self, info: &WorkerInfo, now: Instant) {
-        self.known.entry(info.node.clone()).or_insert_with(|| Known { info: info.clone(), at: now });
+        self.known.entry(info.node.clone()).or_insert_with(|| Known::new(info, now)).at = now;
     }
 
     /// Takes out those that were not heard of for so long.

@@ -3,6 +3,7 @@
 //! Scripts are models, time is virtual, nothing runs beside it. A seed decides on the order of everything, on crashes,
 //! lost and repeated messages and silent workers; [`simulate`] says what did not hold.
 
+pub mod cluster;
 mod memory;
 mod models;
 mod mutants;
@@ -28,6 +29,7 @@ use skein_engine::{Event, Run, RunError, Stage, TaskEnd, encode_records};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use watch::Watch;
 use world::{BEGINNING_MS, World};
 
 /// What is simulated.
@@ -135,22 +137,32 @@ async fn go_on(options: Options, events: Vec<(i64, Event)>, run: RunId, before: 
     let odd = models.odd.clone();
     let owner = Owner { world: world.clone(), models, mutant: options.mutant, is_rough: options.is_rough };
     let incarnations = owner.live().await;
-    tell(&mut world.borrow_mut(), incarnations, odd.met())
+    let mut world = world.borrow_mut();
+    let World { watch, memory, run, order, .. } = &mut *world;
+    tell(watch, memory, run, Lives { incarnations, odd_turns: odd.met(), order: *order })
 }
 
-fn tell(world: &mut World, incarnations: u64, odd_turns: u32) -> Result<Told, String> {
-    world.watch.catch_up(&world.memory, &world.run);
-    world.watch.check_end();
-    if let Some(broken) = world.watch.broken.take() {
+/// What is known of the owners of a run.
+struct Lives {
+    incarnations: u64,
+    odd_turns: u32,
+    order: Option<Order>,
+}
+
+fn tell(watch: &mut Watch, memory: &Arc<Memory>, run: &RunId, lives: Lives) -> Result<Told, String> {
+    watch.catch_up(memory, run);
+    watch.check_end();
+    if let Some(broken) = watch.broken.take() {
         return Err(broken);
     }
     let mut events = Vec::new();
-    for bytes in world.memory.records(&world.run, 0) {
+    for bytes in memory.records(run, 0) {
         let record = skein_engine::decode_record(&bytes).map_err(|error| error.to_string())?;
         events.extend(record.events.into_iter().map(|event| (record.at_ms, event)));
     }
-    let Some(state) = world.watch.state() else { return Err(String::from("there is no run")) };
+    let Some(state) = watch.state() else { return Err(String::from("there is no run")) };
     let Stage::Ended(status) = state.stage else { return Err(format!("the run is {:?}", state.stage)) };
     let ended = Ended { status, result: state.result.clone(), error: state.error.clone(), agents: state.agents.len() };
-    Ok(Told { ended, incarnations, order: world.order, odd_turns, events, memory: world.memory.clone() })
+    let Lives { incarnations, odd_turns, order } = lives;
+    Ok(Told { ended, incarnations, order, odd_turns, events, memory: memory.clone() })
 }

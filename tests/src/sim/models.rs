@@ -1,8 +1,10 @@
 //! The model workflows. Whatever the order in which their agents end, each comes to one result.
 
 use super::script::{Globals, Returned, all};
-use skein_common::Digest;
+use skein_common::agent::Cause;
 use skein_common::script::Outcome;
+use skein_common::wire::AttemptEnd;
+use skein_common::{AttemptNumber, Digest, Payload};
 use std::pin::Pin;
 
 /// The names of all models.
@@ -83,6 +85,22 @@ pub fn answer(prompt: &str) -> Option<String> {
 #[must_use]
 pub fn is_flaky(prompt: &str) -> bool {
     prompt.contains("flaky")
+}
+
+/// How an attempt of a simulated agent ends that nothing befalls.
+#[must_use]
+pub fn end_of(prompt: &str, attempt: AttemptNumber) -> AttemptEnd {
+    let failed = |retryable| AttemptEnd::Failed {
+        cause: Cause::Failed,
+        detail: None,
+        message: String::from("as the model wants"),
+        retryable,
+        unfit: None,
+    };
+    if is_flaky(prompt) && attempt == 1 {
+        return failed(true);
+    }
+    answer(prompt).map_or(failed(false), |text| AttemptEnd::Done { value: Payload::text(text) })
 }
 
 fn text(outcome: Outcome) -> String {

@@ -3,7 +3,7 @@
 use super::memory::Memory;
 use super::models::is_flaky;
 use skein_common::agent::Cause;
-use skein_common::{AgentNumber, AttemptNumber, RunId};
+use skein_common::{AgentNumber, AttemptNumber, Epoch, Payload, RunId};
 use skein_engine::{CallRecord, Effect, Event, Run, RunState, Stage, TaskEnd, decode_record};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,8 @@ pub type Try = (AgentNumber, AttemptNumber);
 pub struct Watch {
     pub run: Option<Run>,
     records: usize,
+    /// Of the newest record: its owner deposed those before.
+    epoch: Epoch,
     /// Records that stood there when the simulation began.
     pub given: usize,
     /// The true cap: a mutant may have told the coordinator another.
@@ -59,12 +61,28 @@ impl Watch {
         self.state().map(|state| state.running.iter().map(|(a, b)| (*a, *b)).collect()).unwrap_or_default()
     }
 
+    /// What an agent was asked.
+    #[must_use]
+    pub fn prompt_of(&self, agent: AgentNumber, memory: &Memory) -> Option<String> {
+        match &self.state()?.agent(agent)?.spec.prompt {
+            Payload::Text { text } | Payload::Json { json: text } => Some(text.clone()),
+            Payload::TextBlob { digest, .. } | Payload::JsonBlob { digest, .. } => {
+                Some(String::from_utf8_lossy(&memory.blob(digest)?).into_owned())
+            }
+        }
+    }
+
     /// Reads on to where the journal ends.
     pub fn catch_up(&mut self, memory: &Memory, run: &RunId) {
         for bytes in memory.records(run, self.records) {
             self.records += 1;
             match decode_record(&bytes) {
                 Ok(record) => {
+                    if record.epoch < self.epoch {
+                        let (epoch, newest) = (record.epoch, self.epoch);
+                        self.breaks(format!("a record of epoch {epoch} came after one of epoch {newest}"));
+                    }
+                    self.epoch = record.epoch;
                     for event in record.events {
                         self.read(&event, record.at_ms);
                     }

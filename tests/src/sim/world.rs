@@ -1,20 +1,20 @@
 //! The world of a simulated run: virtual time, the workers, and the messages between them and the owner.
 
 use super::memory::Memory;
-use super::models::{AGENT_TOKENS, answer, is_flaky};
+use super::models::{AGENT_TOKENS, end_of};
 use super::mutants::Mutant;
 use super::orders::{Order, PAUSE_MS};
 use super::watch::{Try, Watch};
 use futures::FutureExt;
 use skein_backend::faulty::{Faults, Plan, Random, faulty};
-use skein_common::agent::{Cause, Usage};
+use skein_common::agent::Usage;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Ports, Target};
 use skein_common::wire::{
     AttemptEnd, AttemptRef, AttemptReport, Claim, ClaimAnswer, Heartbeat, HeartbeatAnswer, RunningAttempt, decode,
     encode,
 };
-use skein_common::{AttemptToken, Payload, RunId, WorkerId};
+use skein_common::{AttemptToken, RunId, WorkerId};
 use skein_coordinator::Clock;
 use skein_coordinator::attempts::Attempts;
 use skein_engine::Command;
@@ -33,6 +33,12 @@ pub(super) const BEGINNING_MS: i64 = 1_800_000_000_000;
 /// Virtual time as the owner reads it; it may jump.
 #[derive(Debug, Default)]
 pub(super) struct SimClock(AtomicI64);
+
+impl SimClock {
+    pub fn set(&self, now_ms: i64) {
+        self.0.store(now_ms, Ordering::SeqCst);
+    }
+}
 
 impl Clock for SimClock {
     fn now_ms(&self) -> i64 {
@@ -252,7 +258,7 @@ impl World {
     fn set_clock(&mut self) {
         let skew =
             if self.is_rough && self.random.happens(50) { self.random.below(8000).cast_signed() - 4000 } else { 0 };
-        self.clock.0.store(BEGINNING_MS + self.now_ms.cast_signed() + skew, Ordering::SeqCst);
+        self.clock.set(BEGINNING_MS + self.now_ms.cast_signed() + skew);
     }
 
     /// A word that a crash swallowed is said again.
@@ -348,24 +354,8 @@ impl World {
 
     fn end_of(&mut self, execution: &Execution) -> Option<AttemptEnd> {
         self.watch.catch_up(&self.memory, &self.run);
-        let agent = self.watch.state()?.agent(execution.attempt.agent)?;
-        let prompt = match &agent.spec.prompt {
-            Payload::Text { text } | Payload::Json { json: text } => text.clone(),
-            Payload::TextBlob { digest, .. } | Payload::JsonBlob { digest, .. } => {
-                String::from_utf8_lossy(&self.memory.blob(digest)?).into_owned()
-            }
-        };
-        let failed = |retryable| AttemptEnd::Failed {
-            cause: Cause::Failed,
-            detail: None,
-            message: String::from("as the model wants"),
-            retryable,
-            unfit: None,
-        };
-        if is_flaky(&prompt) && execution.attempt.attempt == 1 {
-            return Some(failed(true));
-        }
-        Some(answer(&prompt).map_or(failed(false), |text| AttemptEnd::Done { value: Payload::text(text) }))
+        let prompt = self.watch.prompt_of(execution.attempt.agent, &self.memory)?;
+        Some(end_of(&prompt, execution.attempt.attempt))
     }
 
     fn consume(&mut self) {
