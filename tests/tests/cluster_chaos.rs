@@ -63,8 +63,8 @@ fn r04_every_run_completes_whatever_is_killed() {
     let mut again = 0;
     for (run, probe) in &runs {
         let view = cluster.completed(run);
-        assert_eq!(view["result"], agents, "{view:#}\n{}", cluster.logs());
         again += probe.check(agents).again;
+        assert!(view["result"] == agents, "{view:#}\n{}", cluster.logs());
     }
     let (all, after) = (begun.elapsed().as_secs_f64(), last_kill.elapsed().as_secs_f64());
     println!("{kills} kills in {RUNS} runs of {agents} agents: {all:.0} s, {after:.1} s after the last, {again} again");

@@ -173,10 +173,14 @@ impl Attempts {
         self.runs.get(run).is_some_and(|run| matches!(run.takeover, Takeover::Reading))
     }
 
-    /// The attempt is journalled: a worker may claim it from now on.
+    /// The attempt is journalled: a worker may claim it from now on. One that is dispatched again and was claimed just
+    /// before stays with its worker, and whoever gets the second task finds it taken (L1).
     pub fn expect(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
-        self.expected_total += 1;
         let before = self.attempts.get(&attempt);
+        if before.is_some_and(|before| before.claimed().is_some()) {
+            return;
+        }
+        self.expected_total += 1;
         let (again, interrupted) = before.map_or((0, false), |before| (before.again + 1, before.interrupted));
         let (order, standing) = (self.expected_total, Standing::Dispatched);
         self.attempts.insert(attempt, Expected { target, order, since: now, again, standing, interrupted });

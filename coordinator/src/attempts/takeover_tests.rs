@@ -121,6 +121,29 @@ fn r04_what_nobody_named_is_dispatched_again_when_all_have_reported() {
 }
 
 #[test]
+fn l01_what_was_claimed_before_it_is_dispatched_again_stays_with_its_worker() {
+    let now = Instant::now();
+    let workers = [info("one", 1), info("two", 1)];
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 5);
+    attempts.know(&Inheritance { run: attempt(1).run, attempts: Vec::new() }, now);
+    attempts.expect(attempt(1), pool(), now);
+    // Its run is told that a worker came back, and that the task may have been in its hands.
+    attempts.hear(&beat(&workers[0], &[], &[]), now);
+    let (_, consequences, _) = attempts.hear(&beat(&info("one", 2), &[], &[]), now);
+    assert_eq!(consequences.again, [attempt(1)]);
+    let Some(ClaimAnswer::Go { token, deadline_ms, .. }) = claim_of(&mut attempts, 1, &workers[1], now) else {
+        panic!("the task was with nobody")
+    };
+    attempts.expect(attempt(1), pool(), now);
+    assert_eq!(claim_of(&mut attempts, 1, &info("one", 2), now), Some(ClaimAnswer::Gone));
+    let running = vec![RunningAttempt { attempt: attempt(1), token }];
+    let (answer, ..) = attempts.hear(&Heartbeat { attempts: running, ..beat(&workers[1], &[], &[]) }, now);
+    assert_eq!((answer.extended, answer.gone), (vec![attempt(1)], vec![]));
+    assert!(deadline_ms < CoordinatorSettings::default().attempt_deadline_ms, "it ends before others may begin");
+}
+
+#[test]
 fn with_no_worker_known_nothing_is_waited_for() {
     let mut attempts = taken_over(&[], Instant::now());
     assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);

@@ -61,7 +61,8 @@ impl Member {
     /// The name by which the cluster knows it, however often it is started.
     #[must_use]
     pub fn node(&self) -> String {
-        let file = self.state_dir().join("node-0").join("id");
+        // Its role is its first argument.
+        let file = self.state_dir().join(&self.args[0]).join("node-0/id");
         let id = || std::fs::read_to_string(&file).ok().filter(|id| !id.trim().is_empty());
         format!("node-0-{}", eventually("it has an identity", id).trim())
     }

@@ -63,8 +63,6 @@ impl Tasks for TaskQueue {
         std::future::pending().await
     }
 
-    async fn leave(&self, _: &Target) {}
-
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.finish(delivery);
         Ok(())
