@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | unknown | gone | gone | dropped, counted | - |
 //! | inherited | no answer yet | claimed | delivered | dispatched again, see [`takeover`] |
-//! | dispatched | go, claimed | gone | dropped, counted | rejected; lost or dispatched again, see [`Attempts::verdicts`] |
+//! | dispatched | go, claimed; no answer yet to a worker of a cluster that was not heard | gone | dropped, counted | rejected; lost or dispatched again, see [`Attempts::verdicts`] |
 //! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
 //! | claimed, interrupted | gone | extended, and told to end | delivered, until its run forgets it | lost, unknown |
 //!
@@ -228,6 +228,10 @@ impl Attempts {
             Standing::Inherited => return None,
             Standing::Claimed(claimed) if claimed.worker == claim.worker && !expected.interrupted => claimed.token,
             Standing::Claimed(_) => return Some(ClaimAnswer::Gone),
+            // The next owner could not know that it may have the attempt: it has to be in the table first.
+            Standing::Dispatched if self.shares_workers && self.workers.node_of(&claim.worker).is_none() => {
+                return None;
+            }
             Standing::Dispatched => token,
         };
         expected.standing = Standing::Claimed(Claimed { worker: claim.worker.clone(), token, deadline });

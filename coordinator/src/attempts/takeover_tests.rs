@@ -200,6 +200,21 @@ fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
 }
 
 #[test]
+fn r04_a_worker_that_was_struck_off_is_heard_before_it_may_start_anything() {
+    let (begun, worker) = (Instant::now(), info("one", 1));
+    let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
+    let mut attempts = taken_over(std::slice::from_ref(&worker), begun);
+    let silent_since = begun + deadline;
+    assert_eq!(attempts.end_silence(silent_since).0, [worker.clone()]);
+    drain(&mut attempts);
+    attempts.expect(attempt(1), pool(), silent_since);
+    assert_eq!(claim_of(&mut attempts, 1, &worker, silent_since), None, "a successor would not wait for it");
+    let (.., news) = attempts.hear(&beat(&worker, &[], &[]), silent_since);
+    assert_eq!(news, News::Changed, "the table gets it");
+    assert!(matches!(claim_of(&mut attempts, 1, &worker, silent_since), Some(ClaimAnswer::Go { .. })));
+}
+
+#[test]
 fn r04_a_late_heartbeat_of_an_earlier_life_takes_nothing_from_the_new_one() {
     let now = Instant::now();
     let mut attempts = taken_over(&[info("one", 1)], now);

@@ -1,6 +1,6 @@
 //! A cluster of real processes: a NATS server, coordinators and workers, each of which can be killed and started again.
 
-mod http;
+pub(crate) mod http;
 mod member;
 mod nats;
 mod probe;
@@ -228,7 +228,7 @@ impl Drop for Cluster {
 }
 
 /// A port of this machine on which nobody listens.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test processes that run at the same time begin at different places.
     let begin = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap_or_default();
