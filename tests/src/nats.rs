@@ -43,7 +43,7 @@ impl NatsServer {
     pub fn single(dir: &Path) -> NatsServer {
         let port = free_port();
         let mut command = command("single.conf");
-        command.arg("-p").arg(port.to_string()).arg("-sd").arg(dir.join("store"));
+        command.arg("-p").arg(port.to_string());
         NatsServer::start(command, dir, port)
     }
 

@@ -23,7 +23,7 @@ fn one_server_keeps_what_it_acknowledged_and_listens_on_loopback() {
     let told = server.ask("/varz").expect("answers");
     assert_eq!(told["host"], "127.0.0.1", "{told:#}");
     assert_eq!(told["jetstream"]["config"]["sync_always"], true, "{told:#}");
-    assert!(dir.path().join("store").exists());
+    assert!(dir.path().join("nats-data").exists());
 }
 
 #[test]
@@ -50,6 +50,22 @@ fn a_server_on_a_network_asks_for_passwords_and_tls() {
     let told = server.ask("/varz").expect("answers");
     assert_eq!((&told["auth_required"], &told["tls_required"]), (&true.into(), &true.into()), "{told:#}");
     assert_eq!(told["jetstream"]["config"]["sync_always"], true, "{told:#}");
+}
+
+#[test]
+fn the_servers_take_the_flags_that_container_and_unit_give_them() {
+    let compose: Value = serde_saphyr::from_str(&read(&deploy("compose.yaml"))).expect("is YAML");
+    let flags = compose["services"]["nats"]["command"].as_array().expect("a command");
+    let [file, more @ ..] = flags.get(1..).expect("-c FILE") else { panic!("no file: {flags:?}") };
+    assert_eq!(file, "/etc/skein/single.conf");
+    // Checked only: these flags would open it to the network.
+    let flags = more.iter().filter_map(Value::as_str);
+    let answer = nats::command("single.conf").args(flags).arg("-t").output().expect("the server runs");
+    assert!(answer.status.success(), "{answer:?}");
+    assert_eq!(compose["services"]["nats"]["working_dir"], "/data", "its data are below the working directory");
+    let unit = unit(&deploy("systemd/nats.service"));
+    let start = unit.iter().find(|(key, _)| key == "Service.ExecStart").expect("starts something");
+    assert_eq!(start.1, "/usr/local/bin/nats-server -c ${NATS_CONF}");
 }
 
 #[test]

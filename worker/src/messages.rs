@@ -1,5 +1,6 @@
 //! Messages of the worker's actors: intent, sender, answer.
 
+use crate::runner::Asked;
 use actix::Message;
 use skein_common::ports::TaskDelivery;
 use skein_common::wire::{Cancel, HeartbeatAnswer, WorkerInfo, WorkerOrder};
@@ -139,6 +140,17 @@ pub(crate) enum EndReason {
     Abandoned,
     /// The worker ends.
     WorkerStops,
+}
+
+impl EndReason {
+    /// An attempt without an owner must be over when its deadline passes there: the next one may begin then, and the
+    /// agents of a run are counted (L1).
+    pub(crate) fn asks(self) -> Asked {
+        match self {
+            EndReason::Disowned | EndReason::Abandoned => Asked::AtOnce,
+            EndReason::Cancelled | EndReason::WorkerStops => Asked::Gracefully,
+        }
+    }
 }
 
 /// Where a worker is in its life. Survives a fault of its session.

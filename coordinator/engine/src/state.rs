@@ -17,6 +17,10 @@ pub const FAILURES_KEPT: usize = 10;
 /// Warnings a run keeps; a script that warns more often is told once.
 pub const WARNINGS_KEPT: usize = 100;
 
+/// An owner that had a run for so long did not break at it: moving on in orderly ways, as coordinators are restarted one
+/// after the other, does not count against a run whose agents take long.
+const EPOCH_LASTED_MS: i64 = 60_000;
+
 /// Where a run is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -123,6 +127,8 @@ pub struct RunState {
     pub running: BTreeMap<AgentNumber, u32>,
     pub open_agents: u32,
     pub epochs_without_settlement: u32,
+    /// When the newest owner took it over.
+    pub epoch_began_at_ms: Option<i64>,
     pub submitted_at_ms: i64,
     pub ended_at_ms: i64,
     /// Events applied so far.
@@ -164,6 +170,7 @@ impl RunState {
             running: BTreeMap::new(),
             open_agents: 0,
             epochs_without_settlement: 0,
+            epoch_began_at_ms: None,
             submitted_at_ms: at_ms,
             ended_at_ms: 0,
             events: 1,
@@ -219,6 +226,11 @@ impl RunState {
             Event::RunSubmitted { .. } => return Err(String::from("a second RunSubmitted")),
             Event::EpochBegan { epoch } => {
                 self.epoch = *epoch;
+                let lasted_ms = self.epoch_began_at_ms.map_or(i64::MAX, |began| at_ms.saturating_sub(began));
+                if lasted_ms >= EPOCH_LASTED_MS {
+                    self.epochs_without_settlement = 0;
+                }
+                self.epoch_began_at_ms = Some(at_ms);
                 // Nothing can settle while a person holds the run.
                 self.epochs_without_settlement += u32::from(!self.paused);
             }

@@ -299,6 +299,21 @@ fn a_run_that_gets_nowhere_in_five_takeovers_ends_failed() {
 }
 
 #[test]
+fn owners_that_had_a_run_for_long_are_not_what_breaks_it() {
+    let mut driven = Driven::submitted(spec());
+    for epoch in 1..=20 {
+        let events = driven.accept(Command::Begin { epoch }).expect("begins");
+        assert!(matches!(events[..], [Event::EpochBegan { .. }]), "coordinators restarted one after the other");
+        driven.now_ms += 60_000;
+    }
+    for epoch in 21..=25 {
+        driven.accept(Command::Begin { epoch }).expect("begins");
+    }
+    let events = driven.accept(Command::Begin { epoch: 26 }).expect("decides");
+    assert!(matches!(events[..], [Event::RunEnded { .. }]), "five that follow each other at once are");
+}
+
+#[test]
 fn a_stale_epoch_is_refused() {
     let mut driven = Driven::started(spec());
     let stale = driven.accept(Command::Begin { epoch: 1 });

@@ -195,11 +195,17 @@ impl Actor for Root {
 }
 
 impl Root {
+    /// Waits for the end of a run that lives here.
+    fn join(&mut self, run: &RunId) -> Option<oneshot::Receiver<RunEnd>> {
+        let live = self.runs.get_mut(run)?;
+        let (sender, receiver) = oneshot::channel();
+        live.waiting.push(sender);
+        Some(receiver)
+    }
+
     /// Takes the run up, or joins those who wait for its end.
     fn take_up(&mut self, asked: RunToItsEnd) -> ResponseActFuture<Root, Result<oneshot::Receiver<RunEnd>, RunEnd>> {
-        let (sender, receiver) = oneshot::channel();
-        if let Some(live) = self.runs.get_mut(&asked.run) {
-            live.waiting.push(sender);
+        if let Some(receiver) = self.join(&asked.run) {
             return Box::pin(std::future::ready(Ok(receiver)).into_actor(self));
         }
         let (leases, owner, name) = (self.context.ports.leases.clone(), self.owner.clone(), asked.run.to_string());
@@ -209,9 +215,9 @@ impl Root {
                 Ok(lease) if root.closing => Err(Some(lease)),
                 Ok(lease) => Ok(root.adopt(asked, lease, ctx)),
                 Err(error) => {
-                    return std::future::ready(Err(RunEnd::Interrupted { reason: describe(&error) }))
-                        .into_actor(root)
-                        .boxed_local();
+                    // Somebody else may have asked here at the same moment, and been first.
+                    let joined = root.join(&asked.run).ok_or(RunEnd::Interrupted { reason: describe(&error) });
+                    return std::future::ready(joined).into_actor(root).boxed_local();
                 }
             };
             let leases = root.context.ports.leases.clone();

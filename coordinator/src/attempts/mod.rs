@@ -30,6 +30,8 @@ use takeover::Takeover;
 /// A task that nobody claims is published again after the wait for a claim, then after twice as long, and so on: so
 /// many times doubled at most.
 const DOUBLED_MAX: u32 = 6;
+/// A quarter of the deadline is for ending processes: 5 s of the usual 20 s, more than they ever took.
+const MARGIN_PART: u64 = 4;
 
 /// An attempt that is journalled and not over.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ struct Expected {
     since: Instant,
     /// How often it was dispatched again.
     again: u32,
+    /// An earlier owner may have let a worker start it.
+    is_inherited: bool,
     standing: Standing,
     /// A person ends it: its worker is told until it reports.
     interrupted: bool,
@@ -171,13 +175,23 @@ impl Attempts {
         self.runs.get(run).is_some_and(|run| matches!(run.takeover, Takeover::Reading))
     }
 
-    /// The attempt is journalled: a worker may claim it from now on.
-    pub fn expect(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
-        self.expected_total += 1;
+    /// The attempt is journalled: a worker may claim it from now on. One that is dispatched again and was claimed just
+    /// before stays with its worker (L1): `None`, it is not to be dispatched. Else whether a worker is known that
+    /// takes it.
+    pub fn expect(&mut self, attempt: AttemptRef, target: Target, now: Instant) -> Option<bool> {
         let before = self.attempts.get(&attempt);
-        let (again, interrupted) = before.map_or((0, false), |before| (before.again + 1, before.interrupted));
-        let (order, standing) = (self.expected_total, Standing::Dispatched);
-        self.attempts.insert(attempt, Expected { target, order, since: now, again, standing, interrupted });
+        if before.is_some_and(|before| before.claimed().is_some()) {
+            return None;
+        }
+        self.expected_total += 1;
+        let (again, interrupted, is_inherited) = match before {
+            Some(before) => (before.again + 1, before.interrupted, before.is_inherited),
+            None => (0, false, false),
+        };
+        let (order, standing, is_served) = (self.expected_total, Standing::Dispatched, self.workers.serve(&target));
+        self.attempts
+            .insert(attempt, Expected { target, order, since: now, again, is_inherited, standing, interrupted });
+        Some(is_served)
     }
 
     /// A person ends the attempt. When no worker has it, what its run has to be told at once.
@@ -215,6 +229,9 @@ impl Attempts {
             return (!self.shares_workers).then_some(ClaimAnswer::Gone);
         };
         let epoch = run.epoch;
+        if self.workers.is_superseded(&claim.worker) {
+            return None;
+        }
         let Some(expected) = self.attempts.get_mut(&claim.attempt) else {
             return (!matches!(run.takeover, Takeover::Reading)).then_some(ClaimAnswer::Gone);
         };
@@ -231,7 +248,7 @@ impl Attempts {
         expected.standing = Standing::Claimed(Claimed { worker: claim.worker.clone(), token, deadline });
         let newest = self.served.get(&expected.target).map_or(0, |served| served.newest).max(expected.order);
         self.served.insert(expected.target.clone(), Served { newest, active_at: now });
-        Some(ClaimAnswer::Go { token, epoch, deadline_ms: self.settings.attempt_deadline_ms })
+        Some(ClaimAnswer::Go { token, epoch, deadline_ms: self.deadline_of_workers_ms() })
     }
 
     /// A worker says what it runs.
@@ -240,7 +257,12 @@ impl Attempts {
         let mut answer = HeartbeatAnswer::default();
         for running in &beat.attempts {
             let attempt = running.attempt.clone();
-            if !self.knows(&attempt.run) || (self.is_reading(&attempt.run) && !self.attempts.contains_key(&attempt)) {
+            if !self.knows(&attempt.run) {
+                continue;
+            }
+            if self.is_reading(&attempt.run) && !self.attempts.contains_key(&attempt) {
+                // Its journal is being read, which may take longer than a worker waits for a word.
+                answer.extended.push(attempt);
                 continue;
             }
             let Some(expected) = self.attempts.get_mut(&attempt) else {
@@ -277,7 +299,9 @@ impl Attempts {
             Some(Standing::Claimed(claimed)) => claimed.token == report.token,
             // The first to say so has it; the earlier owner gave one token for it.
             Some(Standing::Inherited) => true,
-            Some(Standing::Dispatched) | None => false,
+            // Its report was late, and nobody has begun it anew.
+            Some(Standing::Dispatched) => self.attempts.get(&report.attempt).is_some_and(|known| known.is_inherited),
+            None => false,
         };
         if is_from_its_worker {
             self.settle_inherited(report);
@@ -339,7 +363,7 @@ impl Attempts {
         let is_overdue = |attempt: &AttemptRef, expected: &Expected| match expected.standing {
             Standing::Dispatched => {
                 let wait = self.claim_wait() * 2u32.pow(expected.again.min(DOUBLED_MAX));
-                now.duration_since(expected.since) >= wait
+                now.duration_since(expected.since) >= wait && !self.moves_towards(expected, now)
             }
             // Its run was too busy to be told when the hearing was over.
             Standing::Inherited => !expected.interrupted && self.is_taken_over(&attempt.run),
@@ -349,12 +373,26 @@ impl Attempts {
         overdue.map(|(attempt, _)| attempt.clone()).collect()
     }
 
+    /// Tasks of a target are claimed in their order: while others are claimed, and none after this one, its turn comes.
+    fn moves_towards(&self, expected: &Expected, now: Instant) -> bool {
+        self.served.get(&expected.target).is_some_and(|served| {
+            served.newest < expected.order && now.duration_since(served.active_at) < self.claim_wait()
+        })
+    }
+
     fn is_taken_over(&self, run: &RunId) -> bool {
         self.runs.get(run).is_some_and(|run| matches!(run.takeover, Takeover::Over))
     }
 
     fn claim_wait(&self) -> Duration {
         Duration::from_millis(self.settings.claim_wait_ms)
+    }
+
+    /// A worker that hears nothing ends the attempt earlier than it is lost here: its processes are gone before another
+    /// worker begins the same (L1).
+    fn deadline_of_workers_ms(&self) -> u64 {
+        let deadline_ms = self.settings.attempt_deadline_ms;
+        deadline_ms - deadline_ms / MARGIN_PART
     }
 
     fn deadline(&self, now: Instant) -> Instant {

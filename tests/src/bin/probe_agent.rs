@@ -2,7 +2,7 @@
 //! which the system gives back however it dies, so the 17th agent at a time would have to take slot 16.
 //!
 //! `probe-agent DIR PROMPT [MS]` appends `PROMPT SLOT` to `DIR/lines`, works for so many milliseconds and prints the
-//! prompt.
+//! prompt. `DIR/events` tells when each began and ended, for people who look for a seventeenth.
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
@@ -22,9 +22,21 @@ fn main() -> anyhow::Result<()> {
     let (slot, _held) = take_slot(&dir)?;
     let mut lines = OpenOptions::new().create(true).append(true).open(dir.join("lines"))?;
     lines.write_all(format!("{prompt} {slot}\n").as_bytes())?;
+    event(&dir, "begins", &prompt, slot)?;
     std::thread::park_timeout(work);
+    event(&dir, "ends", &prompt, slot)?;
     std::io::stdout().write_all(prompt.as_bytes())?;
     Ok(())
+}
+
+fn event(dir: &Path, what: &str, prompt: &str, slot: u32) -> anyhow::Result<()> {
+    let at_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let of = |variable: &str| std::env::var(variable).unwrap_or_default();
+    let attempt = format!("{} {}-{}", of("SKEIN_RUN"), of("SKEIN_AGENT"), of("SKEIN_ATTEMPT"));
+    let keeper = std::os::unix::process::parent_id();
+    let line = format!("{at_ms} {what} {prompt} slot {slot} {attempt} of {keeper}\n");
+    let mut events = OpenOptions::new().create(true).append(true).open(dir.join("events"))?;
+    Ok(events.write_all(line.as_bytes())?)
 }
 
 fn take_slot(dir: &Path) -> anyhow::Result<(u32, File)> {

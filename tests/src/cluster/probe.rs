@@ -51,6 +51,10 @@ impl Probe {
         text.lines().map(str::to_owned).collect()
     }
 
+    fn events(&self) -> String {
+        std::fs::read_to_string(self.dir.join("events")).unwrap_or_default()
+    }
+
     /// All of `agents` ran, and never more than the cap of them at once.
     #[must_use]
     pub fn check(&self, agents: usize) -> Seen {
@@ -59,7 +63,8 @@ impl Probe {
         for line in &lines {
             let (prompt, slot) = line.split_once(' ').expect("prompt and slot");
             *times.entry(prompt).or_default() += 1;
-            assert!(slot.parse::<usize>().expect("a number") < CAP, "more than {CAP} agents at once: {line}");
+            let slot = slot.parse::<usize>().expect("a number");
+            assert!(slot < CAP, "more than {CAP} agents at once: {line}\n{}", self.events());
         }
         assert_eq!(times.len(), agents, "none lost");
         let again = times.values().filter(|times| **times > 1).count();

@@ -20,11 +20,11 @@ impl Site {
     pub fn new(nats: Rc<Nats>, prefix: &str) -> Site {
         let settings = RefCell::default();
         let site = Site { skein: Skein::new(), nats, prefix: prefix.to_owned(), settings };
-        // A lost process is noticed soon, so that a test takes seconds. The attempts' deadline is that of all tests.
-        for (variable, value) in [("SKEIN_CLAIM_WAIT", "2s"), ("SKEIN_NATS_LEASE", "2s"), ("SKEIN_NATS_ACK_WAIT", "5s")]
-        {
-            site.set(variable, value);
-        }
+        // A lost process is noticed soon, so that a test takes seconds, and none is lost because its machine is busy.
+        site.set("SKEIN_ATTEMPT_DEADLINE", "4s");
+        site.set("SKEIN_CLAIM_WAIT", "2s");
+        site.set("SKEIN_NATS_LEASE", "2s");
+        site.set("SKEIN_NATS_ACK_WAIT", "5s");
         site
     }
 

@@ -56,7 +56,9 @@ struct Input<'a> {
 
 /// Why a program is not left to run to its end.
 enum Halt {
-    Stopped,
+    Stopped {
+        at_once: bool,
+    },
     TimedOut,
     /// There was no progress for so long.
     Stalled(Duration),
@@ -154,7 +156,7 @@ impl CommandRunner {
                 }
                 () = &mut deadline, if halt.is_none() => Some(Halt::TimedOut),
                 () = progress.stalled(work.stall), if halt.is_none() => work.stall.map(Halt::Stalled),
-                () = stop.asked(), if halt.is_none() => Some(Halt::Stopped),
+                () = stop.asked(), if halt.is_none() => Some(Halt::Stopped { at_once: stop.is_urgent() }),
             };
             if let Some(reason) = reason.filter(|_| halt.is_none()) {
                 child.end(reason.grace(self.kill_grace)).await;
@@ -169,7 +171,7 @@ impl CommandRunner {
 
     fn halted(&self, halt: &Halt, work: &Work, output: &Output) -> Ended {
         let (cause, detail, message) = match halt {
-            Halt::Stopped => return Ended::lost(None, "stopped"),
+            Halt::Stopped { .. } => return Ended::lost(None, "stopped"),
             Halt::TimedOut => {
                 let message = format!("ran longer than {} ms", work.timeout.as_millis());
                 (Cause::TimedOut, Some("command_timeout"), message)
@@ -189,8 +191,8 @@ impl CommandRunner {
 impl Halt {
     fn grace(&self, setting: Duration) -> Duration {
         match self {
-            Halt::Stopped | Halt::TimedOut | Halt::Stalled(_) => setting,
-            Halt::TooLarge => Duration::ZERO,
+            Halt::Stopped { at_once: false } | Halt::TimedOut | Halt::Stalled(_) => setting,
+            Halt::Stopped { at_once: true } | Halt::TooLarge => Duration::ZERO,
         }
     }
 }

@@ -109,18 +109,33 @@ impl Ended {
 
 /// Tells a runner that its attempt shall end.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(watch::Receiver<bool>);
+pub(crate) struct Stop(watch::Receiver<Asked>);
+
+/// Whether an attempt shall end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    No,
+    /// Its programs may clear up.
+    Gracefully,
+    /// Somebody else may begin the same at any moment.
+    AtOnce,
+}
 
 impl Stop {
     /// The side that asks and the side that is asked. When the first is dropped, that is asking too.
-    pub(crate) fn pair() -> (watch::Sender<bool>, Stop) {
-        let (sender, receiver) = watch::channel(false);
+    pub(crate) fn pair() -> (watch::Sender<Asked>, Stop) {
+        let (sender, receiver) = watch::channel(Asked::No);
         (sender, Stop(receiver))
     }
 
     /// Waits until the attempt shall end.
     pub(crate) async fn asked(&mut self) {
-        let _ = self.0.wait_for(|asked| *asked).await;
+        let _ = self.0.wait_for(|asked| *asked != Asked::No).await;
+    }
+
+    /// Whether there is no time to clear up.
+    pub(crate) fn is_urgent(&self) -> bool {
+        *self.0.borrow() == Asked::AtOnce
     }
 }
 

@@ -296,7 +296,9 @@ impl Drive {
         let twice = {
             let mut world = self.world.borrow_mut();
             let now = world.now();
-            world.coordinators[self.place].attempts.expect(attempt.clone(), pool(), now);
+            if world.coordinators[self.place].attempts.expect(attempt.clone(), pool(), now).is_none() {
+                return; // A worker has it already.
+            }
             world.goes_wrong(100)
         };
         let Ok(task) = encode(&(attempt, self.incarnation.number)) else { return };

@@ -40,7 +40,7 @@ async fn a_lease_that_was_taken_over_ends_as_the_first_one_did() -> Checked {
 async fn a_lease_that_is_renewed_outlives_its_time() -> Checked {
     for version in [Version::New, Version::Old] {
         let mut settings = new_cluster(shared(version).await?);
-        settings.lease_ms = 1_000;
+        settings.lease_ms = 4_000;
         let (holder, other) = (leases_of(&settings, None).await?, leases_of(&settings, None).await?);
         let (kept, left) = (holder.acquire("kept", "alice").await?, holder.acquire("left", "alice").await?);
         while other.holder(&left.name).await?.is_some() {

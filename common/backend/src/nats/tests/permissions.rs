@@ -5,7 +5,6 @@ use crate::nats::server::{TestServer, Version};
 use crate::nats::{NatsBackend, NatsConfig};
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use skein_common::Digest;
 use skein_common::config::NatsSettings;
 use skein_common::ports::{BoxError, Ports};
 use std::time::Duration;
@@ -27,7 +26,7 @@ async fn join(server: &TestServer, user: &str, bootstrap: bool) -> Result<NatsBa
 }
 
 #[tokio::test]
-async fn a_worker_may_read_texts_and_keep_its_entry_and_touch_neither_journal_nor_lease() -> Checked {
+async fn a_worker_may_store_texts_and_keep_its_entry_and_touch_neither_journal_nor_lease() -> Checked {
     let lines = USERS
         .replace("$NATS_COORDINATOR_PASSWORD", "\"coordinator-secret\"")
         .replace("$NATS_WORKER_PASSWORD", "\"worker-secret\"");
@@ -41,7 +40,8 @@ async fn a_worker_may_read_texts_and_keep_its_entry_and_touch_neither_journal_no
 async fn what_it_may(worker: &Ports, coordinator: &Ports) -> Checked {
     let run = new_run();
     for text in [Bytes::from_static(b"small"), Bytes::from(vec![7; 2_000_000])] {
-        let digest = coordinator.blobs.put(&run, text.clone()).await?;
+        let digest = worker.blobs.put(&run, text.clone()).await?;
+        assert!(coordinator.blobs.get(&run, &digest).await? == text);
         assert!(worker.blobs.get(&run, &digest).await? == text);
     }
     worker.directory.put("workers", "node-1", Bytes::from_static(b"here")).await?;
@@ -60,7 +60,7 @@ async fn what_it_may_not(worker: &NatsBackend) -> Checked {
         names.directory_subject("runs", run.as_str()),
         names.tasks_subject("default"),
         names.steering(0),
-        names.blob_subject(&run, &Digest::of(b"text")),
+        format!("$JS.API.STREAM.PURGE.{}", names.blobs_stream()),
         format!("$JS.API.STREAM.PURGE.{}", names.journal_stream()),
         format!("$JS.API.STREAM.DELETE.{}", names.journal_stream()),
         format!("$JS.API.STREAM.MSG.GET.{}", names.journal_stream()),

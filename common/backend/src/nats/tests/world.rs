@@ -20,6 +20,8 @@ const CRAMPED_BYTES: u64 = 200_000;
 /// Few, as most processes of tests attach them all.
 pub const SHARDS: u16 = 4;
 
+/// Longer than a test takes that does not wait for its end, on a machine that has much else to do.
+const LEASE_MS: u64 = 8_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 static NEW: OnceCell<TestServer> = OnceCell::const_new();
@@ -37,7 +39,7 @@ pub async fn shared(version: Version) -> Result<String, BoxError> {
 /// Settings of a cluster that no other test uses.
 pub fn new_cluster(url: String) -> NatsSettings {
     let prefix = format!("t{:016x}", rand::random::<u64>());
-    NatsSettings { url, prefix, shards: SHARDS, lease_ms: 2_000, ..NatsSettings::default() }
+    NatsSettings { url, prefix, shards: SHARDS, lease_ms: LEASE_MS, ..NatsSettings::default() }
 }
 
 /// One cluster; each process is a connected backend of its own.
