@@ -103,22 +103,21 @@ impl Site {
 
     async fn is_ready(&self) -> bool {
         let mut owned = 0;
-        let mut count = None;
+        let mut count = 0;
         for coordinator in &self.coordinators {
             let Some(standing) = coordinator.get("/coordinator").await else { return false };
-            let shards = standing["shards"]["owned"].as_array().map_or(0, Vec::len);
-            if shards == 0 {
+            let part = standing["shards"]["owned"].as_array().map_or(0, Vec::len);
+            count = standing["shards"]["count"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+            // None moves to another any more.
+            if part == 0 || part < count / self.coordinators.len() {
                 return false;
             }
-            owned += shards;
-            count = standing["shards"]["count"].as_u64();
+            owned += part;
         }
-        let known = match self.coordinators.first() {
-            Some(coordinator) => coordinator.get("/workers").await,
-            None => None,
-        };
+        let Some(coordinator) = self.coordinators.first() else { return false };
+        let known = coordinator.get("/workers").await;
         let known = known.and_then(|workers| workers.as_array().map(Vec::len));
-        known == Some(self.workers.len()) && count == u64::try_from(owned).ok()
+        known == Some(self.workers.len()) && owned == count
     }
 
     /// Hands a run to this coordinator, as a client does.
