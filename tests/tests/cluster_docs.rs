@@ -3,9 +3,9 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
-use skein_tests::nats::{NatsServer, free_port};
+use skein_tests::nats::{Certificate, NatsServer, PASSWORDS, free_port};
 use skein_tests::{Ended, Skein, eventually, processes, project_dir};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The addresses of the document and what stands for them here.
@@ -23,9 +23,9 @@ struct Background {
 }
 
 impl Place {
-    fn new() -> Place {
+    fn new(start: fn(&Path) -> NatsServer) -> Place {
         let skein = Skein::new();
-        let nats = NatsServer::single(&skein.dir().join("nats"));
+        let nats = start(&skein.dir().join("nats"));
         let path = project_dir().join("docs/cluster.md");
         let document = std::fs::read_to_string(path).expect("the document");
         Place { skein, nats, api_port: free_port(), document }
@@ -58,6 +58,17 @@ impl Place {
     /// The same with words of the document that stand for others.
     fn run_with(&self, documented: &str, words: &[(&str, &str)]) -> Ended {
         Ended::from(self.command(documented, words).output().expect("the program starts"))
+    }
+
+    /// One of the users of the server on a network.
+    fn as_user(&self, mut command: Command, user: &str) -> Command {
+        let (_, password) = PASSWORDS.iter().find(|(name, _)| *name == user).expect("a user");
+        let file = self.skein.dir().join(format!("{user}.password"));
+        std::fs::write(&file, password).expect("writes");
+        let certificate = Certificate::of(&self.skein.dir().join("nats")).certificate;
+        command.env("SKEIN_NATS_URL", self.nats.url().replace("nats:", "tls:")).env("SKEIN_NATS_USER", user);
+        command.env("SKEIN_NATS_PASSWORD_FILE", file).env("SKEIN_NATS_TLS_CA", certificate);
+        command
     }
 
     fn start(&self, name: &str, mut command: Command) -> Background {
@@ -101,7 +112,7 @@ impl Drop for Background {
 
 #[test]
 fn the_steps_for_two_machines_work_on_one() {
-    let place = Place::new();
+    let place = Place::new(NatsServer::single);
     let mut hub = place.start("hub", place.command("skein coordinator", &[]));
     hub.says("durability");
     hub.says(&format!("127.0.0.1:{}", place.api_port));
@@ -134,8 +145,36 @@ fn the_steps_for_two_machines_work_on_one() {
 }
 
 #[test]
+fn with_tls_and_few_rights_a_worker_does_all_its_work() {
+    let place = Place::new(NatsServer::network);
+    let coordinator = place.as_user(place.command("skein coordinator", &[]), "coordinator");
+    let mut hub = place.start("hub", coordinator);
+    let worker = place.skein.command(["worker", "--pool", "default", "--host", "node-1"]);
+    let mut worker = place.start("worker", place.as_user(worker, "worker"));
+    hub.says("serves");
+    worker.says("takes");
+    // Large prompts and answers do not fit into a message; a host is asked without a queue.
+    let body = "const text = 'x'.repeat(700000)
+        const [near, far] = await parallel([() => agent(text, { host: 'node-1' }), () => agent(text)])
+        return [near.length, far.length]";
+    let script = place.skein.workflow("large.js", body);
+    let url = format!("http://127.0.0.1:{}", place.api_port);
+    let program = "sh -c 'head -c 900000 /dev/zero | tr \"\\0\" a'";
+    let run = ["--url", &url, "run", script.to_str().expect("text"), "--yes", "--json", "--command", program];
+    let ran = Ended::from(place.skein.command(run).env_remove("SKEIN_STORE").output().expect("starts"));
+    assert_eq!(ran.completed()["result"], serde_json::json!([900_000, 900_000]), "{}", worker.said());
+    worker.terminate();
+    assert_eq!(worker.ends(), Some(143), "{}", worker.said());
+    assert_eq!(place.run("skein --url http://127.0.0.1:7717 workers").stdout.matches("node-1").count(), 0);
+    hub.terminate();
+    assert_eq!(hub.ends(), Some(143), "{}", hub.said());
+    let said = place.nats.said();
+    assert!(!said.to_lowercase().contains("violation"), "{said}");
+}
+
+#[test]
 fn what_the_doctor_says_of_a_cluster() {
-    let place = Place::new();
+    let place = Place::new(NatsServer::single);
     let check = |place: &Place| -> Value {
         let mut doctor = place.skein.command(["doctor", "--json"]);
         let answer = Ended::from(doctor.env("SKEIN_NATS_URL", place.nats.url()).output().expect("starts")).json();

@@ -1,5 +1,5 @@
 //! The files of `deploy/`: NATS servers take theirs and do what they say, the others name what is there.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
 use serde_json::Value;
 use skein_tests::nats::{self, NatsServer, free_port};
@@ -29,24 +29,7 @@ fn one_server_keeps_what_it_acknowledged_and_listens_on_loopback() {
 #[test]
 fn a_server_on_a_network_asks_for_passwords_and_tls() {
     let dir = tempfile::tempdir().expect("a folder");
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"])
-        .args(["-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(dir.path())
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let file = |name: &str| dir.path().join(name).display().to_string();
-    let port = free_port();
-    let mut command = nats::command("network.conf");
-    command
-        .env("NATS_LISTEN", format!("127.0.0.1:{port}"))
-        .env("NATS_STORE", file("store"))
-        .env("NATS_TLS_CERT", file("cert.pem"))
-        .env("NATS_TLS_KEY", file("key.pem"))
-        .env("NATS_COORDINATOR_PASSWORD", "0123456789abcdef")
-        .env("NATS_WORKER_PASSWORD", "1e5");
-    let server = NatsServer::start(command, dir.path(), port);
+    let server = NatsServer::network(dir.path());
     let told = server.ask("/varz").expect("answers");
     assert_eq!((&told["auth_required"], &told["tls_required"]), (&true.into(), &true.into()), "{told:#}");
     assert_eq!(told["jetstream"]["config"]["sync_always"], true, "{told:#}");
@@ -157,7 +140,6 @@ fn every_role_has_a_unit_that_keeps_its_state_ends_it_alone_and_starts_a_command
 #[test]
 fn systemd_takes_the_units_where_it_is_installed() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        eprintln!("not checked: there is no systemd-analyze");
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
