@@ -182,13 +182,17 @@ impl Client {
         };
         let (status, bytes) = answer?;
         self.is_known.store(true, Ordering::Relaxed);
-        if status.is_success() {
-            return Ok(bytes);
+        if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
+    }
+
+    fn refused(&self, status: StatusCode, bytes: &[u8]) -> Silence {
+        let problem = self.problem(status, bytes);
+        // Nothing is lost, and the same again may work. A proxy says the same without our words.
+        match problem.downcast_ref::<Problem>().map(|problem| problem.kind) {
+            Some(ProblemKind::Unavailable) => Silence::Lost(unreachable(problem.to_string())),
+            None if is_of_proxy(status) => Silence::Lost(unreachable(problem.to_string())),
+            _ => Silence::Problem(problem),
         }
-        let problem = self.problem(status, &bytes);
-        // Nothing is lost, and the same again may work.
-        let may_work_later = is_problem(&problem, ProblemKind::Unavailable);
-        Err(if may_work_later { Silence::Lost(problem) } else { Silence::Problem(problem) })
     }
 
     fn problem(&self, status: StatusCode, bytes: &[u8]) -> anyhow::Error {
@@ -232,6 +236,11 @@ impl Silence {
     }
 }
 
+/// Who answered says that somebody behind it does not.
+fn is_of_proxy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+}
+
 async fn ask_socket(socket: &Path, question: &Question<'_>) -> Result<(StatusCode, Vec<u8>), Silence> {
     let gone = |error: anyhow::Error| Silence::Away(error);
     // The short name of the socket is good for as long as this value lives.
@@ -258,7 +267,8 @@ async fn send(mut request: RequestBuilder, question: &Question<'_>) -> reqwest::
 fn silence_of(url: &ApiUrl, error: &reqwest::Error) -> Silence {
     if error.is_connect() {
         let why = root_cause(error);
-        let advice = "check that `skein serve --listen` runs there, and the address (--url, SKEIN_URL, api.url)";
+        let advice = "check that `skein serve --listen` or `skein coordinator` runs there, and the address (--url, \
+                      SKEIN_URL, api.url)";
         return Silence::Away(unreachable(format!("{url} cannot be reached: {why}; {advice}")));
     }
     let why = if error.is_timeout() { String::from("it does not answer") } else { root_cause(error) };
@@ -293,5 +303,31 @@ pub fn refusal(error: anyhow::Error) -> anyhow::Error {
             usage(error.to_string())
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::{Code, code_of};
+
+    #[test]
+    fn u06_who_cannot_answer_just_now_is_asked_again_and_then_counts_as_unreachable() {
+        let client = Client::of_socket(PathBuf::from("/nowhere"));
+        let body = |name: &str| format!(r#"{{"type":"urn:skein:error:{name}","title":"","status":1,"detail":"why"}}"#);
+        let (unavailable, conflict) = (body("unavailable"), body("conflict"));
+        for (status, bytes) in [
+            (StatusCode::SERVICE_UNAVAILABLE, unavailable.as_bytes()),
+            (StatusCode::SERVICE_UNAVAILABLE, b"<html>"),
+            (StatusCode::BAD_GATEWAY, b""),
+            (StatusCode::GATEWAY_TIMEOUT, b""),
+        ] {
+            let silence = client.refused(status, bytes);
+            assert!(matches!(silence, Silence::Lost(_)), "{status} is asked again");
+            assert_eq!(code_of(&silence.into_error()), Code::Unreachable, "{status}");
+        }
+        for (status, bytes) in [(StatusCode::CONFLICT, conflict.as_bytes()), (StatusCode::IM_A_TEAPOT, b"")] {
+            assert!(matches!(client.refused(status, bytes), Silence::Problem(_)), "{status} is an answer");
+        }
     }
 }

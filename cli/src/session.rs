@@ -8,7 +8,7 @@ use crate::exit::{self, Code, usage};
 use crate::output;
 use crate::progress::Progress;
 use crate::report;
-use crate::settings::Settings;
+use crate::settings::{Settings, read_labels};
 use crate::signals::Signals;
 use crate::sweep::Sweeps;
 use anyhow::Context as _;
@@ -19,7 +19,6 @@ use skein_common::{RunId, WorkerId};
 use skein_coordinator::{Coordinator, CoordinatorConfig, Retention, RunOutcome, stored};
 use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +73,7 @@ impl Session {
     /// # Errors
     /// The store cannot be opened or a child process not started.
     pub async fn start(settings: &Settings, store_dir: &Path) -> anyhow::Result<Session> {
+        let (served_hosts, labels) = (settings.served.host_names()?, read_labels(&settings.served.labels)?);
         let store = Store::open(store_dir)?;
         let executable = this_program()?;
         let hosts = HostPool::start(executable.clone()).await.context("cannot start the script host")?;
@@ -92,14 +92,14 @@ impl Session {
             ports: store.ports(),
             id: WorkerId(worker_name.clone()),
             node: worker_name,
-            labels: BTreeMap::new(),
+            labels,
             state_dir: None,
             settings: settings.worker.clone(),
             executable,
             attempts_dir: store.runs_dir(),
             root: settings.served.root.clone(),
             pools: settings.served.pools.clone(),
-            hosts: settings.served.hosts.clone(),
+            hosts: served_hosts,
         })
         .await
         .context("cannot start the worker")?;

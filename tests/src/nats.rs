@@ -28,34 +28,6 @@ pub fn check(name: &str, variables: &[(&str, &str)]) -> Output {
     command(name).arg("-t").envs(variables.iter().copied()).output().expect("the server runs")
 }
 
-/// The users of [`NatsServer::network`].
-pub const PASSWORDS: [(&str, &str); 2] = [("coordinator", "0123456789abcdef"), ("worker", "1e5")];
-
-/// A certificate for loopback that is its own authority, as `docs/cluster.md` makes one.
-#[derive(Debug)]
-pub struct Certificate {
-    pub certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Certificate {
-    fn make(dir: &Path) -> Certificate {
-        std::fs::create_dir_all(dir).expect("a folder");
-        let document = std::fs::read_to_string(project_dir().join("docs/cluster.md")).expect("the document");
-        let begin = document.find("    openssl req").expect("how a certificate is made");
-        let line = document[begin..].split("\n\n").next().expect("a command").replace("10.0.0.10", "127.0.0.1");
-        let output = Command::new("sh").arg("-c").arg(line).current_dir(dir).output().expect("a shell");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Certificate::of(dir)
-    }
-
-    /// The one that was made in this folder.
-    #[must_use]
-    pub fn of(dir: &Path) -> Certificate {
-        Certificate { certificate: dir.join("hub.pem"), key: dir.join("hub.key") }
-    }
-}
-
 /// A running server; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -72,22 +44,6 @@ impl NatsServer {
         let port = free_port();
         let mut command = command("single.conf");
         command.arg("-p").arg(port.to_string());
-        NatsServer::start(command, dir, port)
-    }
-
-    /// `deploy/nats/network.conf` on a free port of loopback, with a certificate that is made here.
-    #[must_use]
-    pub fn network(dir: &Path) -> NatsServer {
-        let port = free_port();
-        let certificate = Certificate::make(dir);
-        let mut command = command("network.conf");
-        command
-            .env("NATS_LISTEN", format!("127.0.0.1:{port}"))
-            .env("NATS_STORE", dir.join("store"))
-            .env("NATS_TLS_CERT", &certificate.certificate)
-            .env("NATS_TLS_KEY", &certificate.key)
-            .env("NATS_COORDINATOR_PASSWORD", PASSWORDS[0].1)
-            .env("NATS_WORKER_PASSWORD", PASSWORDS[1].1);
         NatsServer::start(command, dir, port)
     }
 

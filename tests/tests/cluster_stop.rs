@@ -1,5 +1,4 @@
 //! A coordinator that is stopped for longer than its lease: its runs go on elsewhere, and awake it changes nothing.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::json;
 use skein_common::Epoch;

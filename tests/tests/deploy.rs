@@ -29,7 +29,24 @@ fn one_server_keeps_what_it_acknowledged_and_listens_on_loopback() {
 #[test]
 fn a_server_on_a_network_asks_for_passwords_and_tls() {
     let dir = tempfile::tempdir().expect("a folder");
-    let server = NatsServer::network(dir.path());
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(dir.path())
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let port = free_port();
+    let mut command = nats::command("network.conf");
+    command
+        .env("NATS_LISTEN", format!("127.0.0.1:{port}"))
+        .env("NATS_STORE", file("store"))
+        .env("NATS_TLS_CERT", file("cert.pem"))
+        .env("NATS_TLS_KEY", file("key.pem"))
+        .env("NATS_COORDINATOR_PASSWORD", "0123456789abcdef")
+        .env("NATS_WORKER_PASSWORD", "1e5");
+    let server = NatsServer::start(command, dir.path(), port);
     let told = server.ask("/varz").expect("answers");
     assert_eq!((&told["auth_required"], &told["tls_required"]), (&true.into(), &true.into()), "{told:#}");
     assert_eq!(told["jetstream"]["config"]["sync_always"], true, "{told:#}");

@@ -6,7 +6,7 @@ use crate::cluster_args::WorkerArgs;
 use crate::exit::{Code, usage};
 use crate::output;
 use crate::session::this_program;
-use crate::settings::{Settings, pools_for};
+use crate::settings::{Settings, pools_for, read_labels};
 use crate::signals::Signals;
 use anyhow::Context as _;
 use skein_backend::nats::NatsBackend;
@@ -87,7 +87,7 @@ impl Plan {
         let hosts = expand_hosts(patterns).map_err(|error| usage(error.to_string()))?;
         let pools = if args.pool.is_empty() { pools_for(&settings, &hosts) } else { args.pool };
         let labels = if args.label.is_empty() { &settings.served.labels } else { &args.label };
-        let labels = labels.iter().map(|label| read_label(label)).collect::<anyhow::Result<_>>()?;
+        let labels = read_labels(labels)?;
         Ok(Plan { settings, pools, hosts, labels })
     }
 
@@ -120,26 +120,5 @@ impl Plan {
         let mut parts: Vec<String> = pools.chain(hosts).collect();
         parts.push(format!("{} agents at a time", self.settings.worker.slots));
         parts.join(", ")
-    }
-}
-
-fn read_label(text: &str) -> anyhow::Result<(String, String)> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
-        _ => Err(usage(format!("label `{text}`: write NAME=VALUE, such as site=north"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_have_a_name() {
-        assert_eq!(read_label("site = north").expect("a label"), ("site".into(), "north".into()));
-        assert_eq!(read_label("rack=a=b").expect("a label"), ("rack".into(), "a=b".into()));
-        for bad in ["site", "=north", ""] {
-            assert!(read_label(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -58,7 +58,8 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
 async fn detach(global: &Global, launch: Launch) -> anyhow::Result<Code> {
     let none = || {
         unreachable(
-            "--detach needs a `skein serve` on this store, and none is running: start one, or leave --detach out",
+            "--detach needs a `skein serve` on this store, and none is running: start one, name a coordinator with --url, or \
+             leave --detach out",
         )
     };
     let client = Client::of_serve(global)?.ok_or_else(none)?;

@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 mod paths;
 mod project;
+mod served;
 pub mod trust;
 
 pub use api::{ApiSettings, Secret};
@@ -15,6 +16,7 @@ pub use keys::{KEYS, Key};
 pub use layers::{Origin, Problem, project_items_that_need_trust};
 pub use paths::{config_files, home_dir, state_dir};
 pub use project::{ProjectAgent, ProjectItems, trusted_definitions};
+pub use served::{Served, pools_for, read_labels};
 
 use crate::exit::usage;
 use crate::remote::ApiUrl;
@@ -43,32 +45,6 @@ pub struct Settings {
     origins: BTreeMap<&'static str, Origin>,
     /// What was not used, and why; for the person.
     pub warnings: Vec<String>,
-}
-
-/// For whom the worker of this process works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
-    /// Names that `agent(…, {host})` may pin to. Since: 0.1.
-    pub hosts: Vec<String>,
-    /// Names that `agent(…, {pool})` may ask for. Since: 0.1.
-    pub pools: Vec<String>,
-    /// Where `command` agents work whose definition says nothing; `None` is the project. Since: 0.1.
-    pub root: Option<PathBuf>,
-    /// What people see of the worker, as `NAME=VALUE`. Since: 0.2.
-    pub labels: Vec<String>,
-}
-
-impl Default for Served {
-    fn default() -> Served {
-        Served { hosts: Vec::new(), pools: vec![String::from("default")], root: None, labels: Vec::new() }
-    }
-}
-
-/// The pools of a worker that serves these hosts: without a word about pools it is there for its hosts alone.
-#[must_use]
-pub fn pools_for(settings: &Settings, hosts: &[String]) -> Vec<String> {
-    let says_nothing = !settings.is_set("worker.pools");
-    if says_nothing && !hosts.is_empty() { Vec::new() } else { settings.served.pools.clone() }
 }
 
 /// What a new run gets when its flags say nothing.
@@ -143,6 +119,12 @@ impl Settings {
     #[must_use]
     pub fn is_set(&self, key: &str) -> bool {
         self.origins.contains_key(key)
+    }
+
+    /// Whether a person named this for the command that runs now, not a file that is there for all of them.
+    #[must_use]
+    pub fn is_set_here(&self, key: &str) -> bool {
+        matches!(self.origins.get(key), Some(Origin::Variable(_) | Origin::Flag(_)))
     }
 
     /// Where runs are kept: as set, else the platform's state directory.

@@ -42,12 +42,11 @@ impl Ends {
             Ok(None) => return refuse("the process that asks is gone"),
             Err(_) => return refuse("the system does not say which process asks"),
         };
-        let own = rustix::process::geteuid().as_raw();
-        // Agents run as we do. Where that is root they can be anybody.
-        if socket.user != own && own != 0 {
-            return Ok(());
-        }
-        let (holders, hidden) = suspects(&socket);
+        let (holders, hidden) = match who_has(&socket, rustix::process::geteuid().as_raw()) {
+            Whose::Gone => return refuse("the process that asks is gone"),
+            Whose::OfAnotherUser => return Ok(()),
+            Whose::OfOneOf => suspects(&socket),
+        };
         if holders.is_empty() && hidden.is_empty() {
             return refuse("the process that asks is gone");
         }
@@ -90,12 +89,28 @@ struct Socket {
     inode: u64,
 }
 
+/// What a socket's entry alone tells of who is behind it.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    Gone,
+    OfAnotherUser,
+    /// Somebody who may be an agent.
+    OfOneOf,
+}
+
+/// For a process of this user. A socket without a process is nobody's, whichever user it names: some kernels say root.
+fn who_has(socket: &Socket, own: u32) -> Whose {
+    match socket {
+        Socket { inode: 0, .. } => Whose::Gone,
+        // Agents that we know run as we do. Where that is root they can be anybody.
+        Socket { user, .. } if *user != own && own != 0 => Whose::OfAnotherUser,
+        Socket { .. } => Whose::OfOneOf,
+    }
+}
+
 /// The processes that have it open, and those of its user that do not let themselves be looked at.
 fn suspects(socket: &Socket) -> (Vec<i32>, Vec<i32>) {
     let (mut holders, mut hidden) = (Vec::new(), Vec::new());
-    if socket.inode == 0 {
-        return (holders, hidden);
-    }
     let link = format!("socket:[{}]", socket.inode);
     let Ok(entries) = fs::read_dir("/proc") else { return (holders, hidden) };
     for entry in entries.flatten() {
@@ -193,6 +208,19 @@ mod tests {
         let elsewhere = Ends { theirs: "192.0.2.9:4000".parse().expect("an address"), ..ends.clone() };
         assert_eq!(elsewhere.judge(&Knows(0)), Ok(()), "another machine");
         assert_eq!(ends.check(&Knows(0)), Err(refused), "it is looked up once");
+    }
+
+    #[test]
+    fn a05_a_socket_that_nobody_has_any_more_is_let_in_for_no_user() {
+        let entry = |user, inode| Socket { user, inode };
+        for own in [0, 1000] {
+            for user in [0, 1000, 1001] {
+                assert_eq!(who_has(&entry(user, 0), own), Whose::Gone, "{user} {own}");
+            }
+            assert_eq!(who_has(&entry(own, 7), own), Whose::OfOneOf);
+        }
+        assert_eq!(who_has(&entry(0, 7), 1000), Whose::OfAnotherUser);
+        assert_eq!(who_has(&entry(1001, 7), 0), Whose::OfOneOf, "root's agents can be anybody");
     }
 
     #[test]

@@ -127,8 +127,7 @@ fn read_private(path: &Path) -> Result<String, TokenError> {
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
         return Err(no_tokens(path, String::from("it is no regular file of at most 64 KiB")));
     }
-    let owner = metadata.uid();
-    if owner != rustix::process::geteuid().as_raw() && owner != 0 {
+    if !is_trusted(metadata.uid(), rustix::process::geteuid().as_raw()) {
         return Err(TokenError::OfAnother { path: path.to_path_buf() });
     }
     let mode = metadata.mode() & 0o777;
@@ -138,6 +137,11 @@ fn read_private(path: &Path) -> Result<String, TokenError> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(system)?;
     Ok(text)
+}
+
+/// Whether tokens of this owner's file count for a process of this user. Root may read whatever it likes.
+fn is_trusted(owner: u32, own: u32) -> bool {
+    owner == own || owner == 0 || own == 0
 }
 
 /// The file appears with its token in it. Of those that make it at once, one does.
@@ -194,6 +198,12 @@ mod tests {
         assert!(again.scopes_of(token.as_bytes()).is_some(), "it is kept");
         assert_eq!(fs::read_dir(folder.path().join("new")).expect("lists").count(), 1, "nothing else is left");
         assert!(create(&path).is_ok() && first_token(&path).expect("reads") == token, "who comes second uses it");
+    }
+
+    #[test]
+    fn a_file_counts_for_its_owner_and_for_root_and_one_of_roots_for_everybody() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000) && is_trusted(1000, 0));
+        assert!(!is_trusted(1001, 1000));
     }
 
     #[test]

@@ -15,6 +15,8 @@ const SHARE_OF_TIME: u32 = 50;
 /// From its start to [`Meter::stop`].
 pub struct Meter {
     begun: Instant,
+    /// Whether this process is measured, too, or only those below it.
+    with_own: bool,
     own_ns: u64,
     written: u64,
     stop: Sender<()>,
@@ -31,18 +33,28 @@ pub struct Used {
 }
 
 impl Meter {
+    /// Of this process and those below it.
     pub fn start() -> Meter {
+        Meter::begin(true)
+    }
+
+    /// Of the processes below this one, which plays the client.
+    pub fn start_below() -> Meter {
+        Meter::begin(false)
+    }
+
+    fn begin(with_own: bool) -> Meter {
         let (stop, stopped) = channel();
         let children = std::thread::spawn(move || watch_children(&stopped));
-        Meter { begun: Instant::now(), own_ns: own_ns(), written: written_bytes(), stop, children }
+        Meter { begun: Instant::now(), with_own, own_ns: own_ns(), written: written_bytes(with_own), stop, children }
     }
 
     pub fn stop(self) -> Used {
         let elapsed_ms = self.begun.elapsed().as_secs_f64() * 1e3;
-        let own_ns = own_ns().saturating_sub(self.own_ns);
+        let own_ns = if self.with_own { own_ns().saturating_sub(self.own_ns) } else { 0 };
         let _looks_no_more = self.stop.send(());
         let children_ns = self.children.join().unwrap_or(0);
-        let written_bytes = written_bytes().saturating_sub(self.written) as f64;
+        let written_bytes = written_bytes(self.with_own).saturating_sub(self.written) as f64;
         Used { elapsed_ms, cpu_ms: (own_ns + children_ns) as f64 / 1e6, written_bytes }
     }
 }
@@ -81,8 +93,12 @@ fn first_number(path: &Path) -> Option<u64> {
 
 /// The processes below this one.
 pub fn descendants() -> BTreeSet<i32> {
+    descendants_of(i32::try_from(std::process::id()).unwrap_or(0))
+}
+
+fn descendants_of(pid: i32) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
-    let mut waiting = vec![i32::try_from(std::process::id()).unwrap_or(0)];
+    let mut waiting = vec![pid];
     while let Some(pid) = waiting.pop() {
         let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
         for task in tasks.flatten() {
@@ -97,17 +113,22 @@ pub fn descendants() -> BTreeSet<i32> {
 
 /// Memory of this process and those below it, pages they share counted once: MiB.
 pub fn memory_mb() -> f64 {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let kib: u64 = descendants()
-        .into_iter()
-        .chain([own])
-        .filter_map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:"))
-        .sum();
+    memory_below_mb(&[i32::try_from(std::process::id()).unwrap_or(0)])
+}
+
+/// The same of these processes and those below them.
+pub fn memory_below_mb(pids: &[i32]) -> f64 {
+    let all: BTreeSet<i32> = pids.iter().flat_map(|pid| descendants_of(*pid)).chain(pids.iter().copied()).collect();
+    let kib: u64 = all.iter().filter_map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")).sum();
     kib as f64 / 1024.0
 }
 
-fn written_bytes() -> u64 {
-    field("/proc/self/io", "write_bytes:").unwrap_or(0)
+/// By this process, or by those below it that still live.
+fn written_bytes(of_own: bool) -> u64 {
+    if of_own {
+        return field("/proc/self/io", "write_bytes:").unwrap_or(0);
+    }
+    descendants().iter().filter_map(|pid| field(&format!("/proc/{pid}/io"), "write_bytes:")).sum()
 }
 
 fn field(path: &str, name: &str) -> Option<u64> {

@@ -4,6 +4,7 @@ mod crowd;
 mod figures;
 mod measure;
 mod memory;
+mod nats;
 mod replay;
 mod rig;
 mod table;
@@ -32,12 +33,19 @@ pub enum Workload {
     W3,
     /// 200 agents that return 64 KiB each.
     W4,
-    /// `kill -9` of `skein run` at about 500 of 1000 agents of 5 ms, then `skein resume`.
+    /// `kill -9` at about 500 of 1000 agents of 5 ms: of `skein run`, then `skein resume`; on a cluster of the worker,
+    /// the coordinator, both, and the server.
     W5,
     /// Idle, and after W1 to W4.
     Memory,
-    /// Takeover of a run of 3000 events.
+    /// Takeover of a run of 3000 events, in one process.
     Replay,
+    /// One agent at a time beside plain requests over the same server. On a cluster.
+    RoundTrip,
+    /// Takeover of a run of 3000 events by another coordinator. On a cluster.
+    Takeover,
+    /// The log scan of `examples/nginx-502` on 100 workers. On a cluster.
+    Scan,
     /// All hostile scripts at once beside a healthy run of 200 agents.
     Hostile,
     /// 500 runs of 4 agents at once.
@@ -47,7 +55,19 @@ pub enum Workload {
 }
 
 impl Workload {
-    const EACH: [Workload; 9] = [
+    const EACH_ON_NATS: [Workload; 9] = [
+        Workload::W1,
+        Workload::W2,
+        Workload::W3,
+        Workload::W4,
+        Workload::W5,
+        Workload::Memory,
+        Workload::RoundTrip,
+        Workload::Takeover,
+        Workload::Scan,
+    ];
+
+    const EACH_EMBEDDED: [Workload; 9] = [
         Workload::W1,
         Workload::W2,
         Workload::W3,
@@ -68,6 +88,9 @@ impl Workload {
             Workload::W5 => "w5",
             Workload::Memory => "memory",
             Workload::Replay => "replay",
+            Workload::RoundTrip => "round-trip",
+            Workload::Takeover => "takeover",
+            Workload::Scan => "scan",
             Workload::Hostile => "hostile",
             Workload::Many => "many",
             Workload::All => "all",
@@ -82,6 +105,22 @@ pub enum Backend {
     Nats,
 }
 
+impl Backend {
+    fn name(self) -> &'static str {
+        match self {
+            Backend::Embedded => "embedded",
+            Backend::Nats => "nats",
+        }
+    }
+
+    fn all_workloads(self) -> &'static [Workload] {
+        match self {
+            Backend::Embedded => &Workload::EACH_EMBEDDED,
+            Backend::Nats => &Workload::EACH_ON_NATS,
+        }
+    }
+}
+
 /// Measures what Skein costs.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
@@ -89,6 +128,9 @@ pub struct Arguments {
     pub workload: Workload,
     #[arg(long, value_enum, default_value = "embedded")]
     pub backend: Backend,
+    /// The NATS server flushes what it acknowledges within two minutes, as it comes, instead of first.
+    #[arg(long)]
+    pub unflushed: bool,
     /// How often each workload is run.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
@@ -106,10 +148,6 @@ pub struct Arguments {
 /// Carries the command line out; prints.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    if arguments.backend == Backend::Nats {
-        complain("the nats backend is not built yet");
-        return ExitCode::from(2);
-    }
     match measure_all(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -133,23 +171,23 @@ fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
     let dir = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     check_disk(&dir)?;
     if arguments.once {
-        let sample = measure_once(arguments.workload, &dir)?;
+        let sample = measure_once(arguments, &dir)?;
         say(&serde_json::to_string(&sample)?);
         return Ok(());
     }
     let _built_before_anything_is_measured = crate::skein_binary();
     let workloads = match arguments.workload {
-        Workload::All => &Workload::EACH[..],
+        Workload::All => arguments.backend.all_workloads(),
         one => &[one],
     };
     for workload in workloads {
         let samples: anyhow::Result<Vec<Sample>> =
-            (0..arguments.runs).map(|_| in_own_process(*workload, &dir)).collect();
+            (0..arguments.runs).map(|_| in_own_process(*workload, arguments, &dir)).collect();
         let report = Report::of(workload.name(), &samples.with_context(|| format!("workload {}", workload.name()))?);
         if arguments.json {
             say(&serde_json::to_string(&report)?);
         } else {
-            say(&table::print(&report));
+            say(&table::print(&report, arguments.backend, arguments.unflushed));
         }
     }
     Ok(())
@@ -162,20 +200,27 @@ fn check_disk(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn in_own_process(workload: Workload, dir: &Path) -> anyhow::Result<Sample> {
+fn in_own_process(workload: Workload, arguments: &Arguments, dir: &Path) -> anyhow::Result<Sample> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([workload.name(), "--once", "--dir"]).arg(dir).env("SKEIN_BIN", crate::skein_binary());
+    command.args([workload.name(), "--once", "--backend", arguments.backend.name()]);
+    if arguments.unflushed {
+        command.arg("--unflushed");
+    }
+    command.arg("--dir").arg(dir).env("SKEIN_BIN", crate::skein_binary());
     let output = command.stderr(Stdio::inherit()).output()?;
     anyhow::ensure!(output.status.success(), "the measuring process ended with {}", output.status);
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn measure_once(workload: Workload, dir: &Path) -> anyhow::Result<Sample> {
+fn measure_once(arguments: &Arguments, dir: &Path) -> anyhow::Result<Sample> {
     let store = tempfile::Builder::new().prefix("skein-bench-").tempdir_in(dir)?;
-    match workload {
-        Workload::W5 => w5::kill_and_resume(store.path()),
-        Workload::All => anyhow::bail!("one workload at a time"),
-        other => actix::System::new().block_on(in_process(other, store.path())),
+    match (arguments.backend, arguments.workload) {
+        (_, Workload::All) => anyhow::bail!("one workload at a time"),
+        (Backend::Nats, workload) => {
+            actix::System::new().block_on(nats::measure(workload, store.path(), arguments.unflushed))
+        }
+        (Backend::Embedded, Workload::W5) => w5::kill_and_resume(store.path()),
+        (Backend::Embedded, other) => actix::System::new().block_on(in_process(other, store.path())),
     }
 }
 
@@ -189,6 +234,7 @@ async fn in_process(workload: Workload, store: &Path) -> anyhow::Result<Sample> 
         Workload::Replay => replay::replay(store).await,
         Workload::Hostile => crowd::hostile(store).await,
         Workload::Many => crowd::many(store).await,
+        Workload::RoundTrip | Workload::Takeover | Workload::Scan => anyhow::bail!("measured with --backend nats only"),
         Workload::W5 | Workload::All => anyhow::bail!("not measured in this process"),
     }
 }

@@ -1,4 +1,4 @@
-//! Workloads W1 to W4, in this process.
+//! Workloads W1 to W4, and how they are carried out in this process.
 
 use super::figures::{Sample, quantile};
 use super::measure::{Meter, Used, memory_mb};
@@ -10,11 +10,11 @@ use skein_common::run::{RunLimits, RunSpec};
 use std::path::Path;
 
 const W1_AGENTS: usize = 1000;
-const W2_AGENTS: usize = 200;
-const W3_RUNS: usize = 100;
-const W3_AGENTS: usize = 10;
-const W4_AGENTS: usize = 200;
-const W4_TEXT_BYTES: u64 = 64 * 1024;
+pub const W2_AGENTS: usize = 200;
+pub const W3_RUNS: usize = 100;
+pub const W3_AGENTS: usize = 10;
+pub const W4_AGENTS: usize = 200;
+pub const W4_TEXT_BYTES: u64 = 64 * 1024;
 
 /// A rig in which each part has worked once, as it has in a process that people use.
 pub async fn warm_rig(store: &Path) -> anyhow::Result<Rig> {
@@ -32,13 +32,22 @@ pub fn w1_spec() -> RunSpec {
     RunSpec { limits: RunLimits { concurrency: 16, ..RunLimits::default() }, ..spec(&parallel(W1_AGENTS)) }
 }
 
-fn w2_spec() -> RunSpec {
+/// What W1 gives back.
+pub fn w1_expected() -> Vec<String> {
+    let answer = |agent| {
+        let digest = Digest::of(format!("agent-{agent}").as_bytes()).0;
+        format!("simulated answer {}", &digest[..12])
+    };
+    (0..W1_AGENTS).map(answer).collect()
+}
+
+pub fn w2_spec() -> RunSpec {
     spec(&format!(
         "let last = ''; for (let i = 0; i < {W2_AGENTS}; i++) last = await agent(i + ' ' + last); return [last]"
     ))
 }
 
-fn w4_spec() -> RunSpec {
+pub fn w4_spec() -> RunSpec {
     let simulation = Simulation { text_bytes: Some(W4_TEXT_BYTES), ..Simulation::default() };
     RunSpec { simulation, ..spec(&parallel(W4_AGENTS)) }
 }
@@ -54,11 +63,7 @@ pub async fn do_w1(rig: &Rig) -> anyhow::Result<(Used, f64)> {
     let meter = Meter::start();
     let view = rig.run(w1_spec()).await?;
     let used = meter.stop();
-    let expected = (0..W1_AGENTS).map(|agent| {
-        let digest = Digest::of(format!("agent-{agent}").as_bytes()).0;
-        format!("simulated answer {}", &digest[..12])
-    });
-    anyhow::ensure!(texts(&view)?.into_iter().eq(expected), "the result is not in order");
+    anyhow::ensure!(texts(&view)? == w1_expected(), "the result is not in order");
     Ok((used, memory_mb()))
 }
 

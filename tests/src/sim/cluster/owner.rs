@@ -98,7 +98,9 @@ fn begin(world: &Shared, models: &Models, place: usize) -> Owner {
     let incarnation = world.borrow_mut().begin_incarnation(place);
     let (crash, ports) = {
         let mut world = world.borrow_mut();
-        let is_rough = world.is_rough && incarnation.number < ROUGH_INCARNATIONS;
+        // A lost host costs an incarnation, too.
+        let rough = ROUGH_INCARNATIONS - u64::from(models.odd.loses_a_host());
+        let is_rough = world.is_rough && incarnation.number <= rough;
         let crash = (is_rough && world.random.happens(600))
             .then(|| Crash::at(1 + world.random.below(40), world.random.happens(500)));
         if is_rough {
@@ -294,7 +296,9 @@ impl Drive {
         let twice = {
             let mut world = self.world.borrow_mut();
             let now = world.now();
-            world.coordinators[self.place].attempts.expect(attempt.clone(), pool(), now);
+            if world.coordinators[self.place].attempts.expect(attempt.clone(), pool(), now).is_none() {
+                return; // A worker has it already.
+            }
             world.goes_wrong(100)
         };
         let Ok(task) = encode(&(attempt, self.incarnation.number)) else { return };

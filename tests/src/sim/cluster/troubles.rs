@@ -5,8 +5,8 @@ use super::world::{Happening, WORKERS, World};
 use crate::sim::orders::{Order, PAUSE_MS};
 use skein_common::AgentNumber;
 
-/// Incarnations that may meet trouble.
-pub(super) const ROUGH_INCARNATIONS: u64 = 5;
+/// Incarnations that may meet trouble; fewer than a run may have without getting further.
+pub(super) const ROUGH_INCARNATIONS: u64 = 4;
 const WORKER_TROUBLES: u64 = 4;
 /// A lease that nobody renews is free after so long.
 const LEASE_MS: u64 = 3_000;

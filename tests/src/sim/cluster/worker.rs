@@ -334,7 +334,7 @@ impl World {
 
     fn begin(&mut self, asked: Asked, attempt: &AttemptRef, token: AttemptToken, deadline_ms: u64) {
         let by = asked.by;
-        let (number, broken) = self.audit.begin(attempt, by.node);
+        let (number, broken) = self.audit.begin(attempt, by);
         if let Some(broken) = broken {
             let at = format!("{broken}, at {} ms", self.now_ms);
             self.watch.breaks(at);
