@@ -199,6 +199,33 @@ fn take_the_steps(place: &Place, coordinator: &[&str], worker: &[&str]) {
 }
 
 #[test]
+fn the_few_rights_of_a_worker_are_enough_for_large_texts_and_for_hosts() {
+    let place = Place::new(network_server);
+    let mut hub = place.start("hub", place.command(&COORDINATOR, &[]));
+    let mut worker = place.start("worker", place.command(&WORKER, &[]));
+    hub.says("serves");
+    worker.says("takes");
+    // Neither prompts nor answers fit into a message; a host is asked without a queue.
+    let body = "const text = 'x'.repeat(700000)
+        const [near, far] = await parallel([() => agent(text, { host: 'node-1' }), () => agent(text)])
+        return [near.length, far.length]";
+    let script = place.skein.workflow("large.js", body);
+    let url = format!("http://127.0.0.1:{}", place.api_port);
+    let program = "sh -c 'head -c 900000 /dev/zero | tr \"\\0\" a'";
+    let run = ["--url", &url, "run", script.to_str().expect("text"), "--yes", "--json", "--command", program];
+    let ran = Ended::from(place.skein.command(run).env_remove("SKEIN_STORE").output().expect("starts"));
+    assert_eq!(ran.completed()["result"], serde_json::json!([900_000, 900_000]), "{}", worker.said());
+    worker.terminate();
+    assert_eq!(worker.ends(), Some(143), "{}", worker.said());
+    let listed = place.run("skein --url http://127.0.0.1:7717 workers").stdout;
+    assert!(!listed.contains("node-1"), "it took its entry out of the list: {listed}");
+    hub.terminate();
+    assert_eq!(hub.ends(), Some(143), "{}", hub.said());
+    let said = place.nats.said().to_lowercase();
+    assert!(!said.contains("violation"), "{said}");
+}
+
+#[test]
 fn what_the_doctor_says_of_a_cluster() {
     let place = Place::new(NatsServer::single);
     let check = |place: &Place| -> Value {
