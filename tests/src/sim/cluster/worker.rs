@@ -21,7 +21,8 @@ const CLAIM_AGAIN_MS: (u64, u64) = (100, 1_000);
 const REQUEST_MS: u64 = 2_000;
 /// Several reasons for a heartbeat within this moment make one.
 const MOMENT_MS: u64 = 50;
-const LOST_IN_A_ROW: u32 = 2;
+/// With one more, an attempt would not be extended before its deadline at the worker.
+const LOST_IN_A_ROW: u32 = 1;
 const PUBLISH_AGAIN_MS: u64 = 300;
 const PULL_MS: u64 = 1_000;
 const MESSAGE_MS: u64 = 20;
