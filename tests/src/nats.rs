@@ -47,6 +47,12 @@ impl NatsServer {
         NatsServer::start(command, dir, port)
     }
 
+    /// What it wrote so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Starts it and waits until it can be asked.
     #[must_use]
     pub fn start(mut command: Command, dir: &Path, port: u16) -> NatsServer {
@@ -80,7 +86,7 @@ impl NatsServer {
 
     fn assert_alive(&self) {
         let is_alive = i32::try_from(self.process.id()).is_ok_and(processes::is_alive);
-        assert!(is_alive, "{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        assert!(is_alive, "{}", self.said());
     }
 }
 

@@ -1,11 +1,12 @@
-//! The steps of `docs/cluster.md` on one machine: NATS server, coordinator, worker, a run, drain and end.
+//! The steps of `docs/cluster.md` on one machine: NATS server, on loopback and as on a network, coordinator, worker, a
+//! run, drain and end.
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use rustix::process::Signal;
 use serde_json::Value;
-use skein_tests::nats::{NatsServer, free_port};
+use skein_tests::nats::{self, NatsServer, free_port};
 use skein_tests::{Ended, Skein, eventually, processes, project_dir};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The addresses of the document and what stands for them here.
@@ -13,7 +14,6 @@ struct Place {
     skein: Skein,
     nats: NatsServer,
     api_port: u16,
-    document: String,
 }
 
 /// A process that outlives no test.
@@ -22,28 +22,86 @@ struct Background {
     stderr: PathBuf,
 }
 
+/// What step 1 does in `/etc/skein`.
+const CERTIFICATES: [&str; 5] = [
+    "openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj /CN=skein-ca -keyout ca.key -out ca.pem",
+    "openssl req -newkey rsa:3072 -nodes -subj /CN=hub -keyout hub.key -out hub.csr",
+    "echo 'subjectAltName=IP:10.0.0.10,DNS:hub' > hub.names",
+    "openssl x509 -req -in hub.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 825 -extfile hub.names -out hub.pem",
+    "(umask 077; openssl rand -hex 32 > coordinator.password; openssl rand -hex 32 > worker.password)",
+];
+const SERVER: [&str; 5] = [
+    r"NATS_LISTEN=10.0.0.10:4222 NATS_STORE=/var/lib/nats \",
+    r"NATS_TLS_CERT=/etc/skein/hub.pem NATS_TLS_KEY=/etc/skein/hub.key \",
+    r"NATS_COORDINATOR_PASSWORD=$(cat /etc/skein/coordinator.password) \",
+    r"NATS_WORKER_PASSWORD=$(cat /etc/skein/worker.password) \",
+    "nats-server -c deploy/nats/network.conf",
+];
+const COORDINATOR: [&str; 3] = [
+    r"SKEIN_NATS_URL=tls://10.0.0.10:4222 SKEIN_NATS_TLS_CA=/etc/skein/ca.pem \",
+    r"SKEIN_NATS_USER=coordinator SKEIN_NATS_PASSWORD_FILE=/etc/skein/coordinator.password \",
+    "skein coordinator",
+];
+const WORKER: [&str; 3] = [
+    r"SKEIN_NATS_URL=tls://10.0.0.10:4222 SKEIN_NATS_TLS_CA=/etc/skein/ca.pem \",
+    r"SKEIN_NATS_USER=worker SKEIN_NATS_PASSWORD_FILE=/etc/skein/worker.password \",
+    "skein worker --pool default --host node-1 --slots 8",
+];
+
+fn document() -> String {
+    std::fs::read_to_string(project_dir().join("docs/cluster.md")).expect("the document")
+}
+
+/// The lines as they stand in the document, one below the other.
+fn documented(lines: &[&str]) -> String {
+    let shown: String = lines.iter().map(|line| format!("    {line}\n")).collect();
+    assert!(document().contains(&format!("\n{shown}")), "the document lacks\n{shown}");
+    lines.join("\n")
+}
+
+/// `deploy/nats/network.conf` as step 1 starts it, with everything of its in this folder.
+fn network_server(dir: &Path) -> NatsServer {
+    let etc = dir.join("etc");
+    std::fs::create_dir_all(&etc).expect("a folder");
+    let port = free_port();
+    let program = nats::command("network.conf").get_program().to_string_lossy().into_owned();
+    let here = |lines: &[&str]| {
+        documented(lines)
+            .replace("10.0.0.10:4222", &format!("127.0.0.1:{port}"))
+            .replace("IP:10.0.0.10", "IP:127.0.0.1")
+            .replace("/etc/skein", &etc.to_string_lossy())
+            .replace("/var/lib/nats", &dir.join("store").to_string_lossy())
+            .replace("nats-server -c deploy", &format!("{program} -c {}/deploy", project_dir().display()))
+    };
+    let made = Command::new("sh").arg("-ec").arg(here(&CERTIFICATES)).current_dir(&etc).output().expect("a shell");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("exec env {} \"$@\"", here(&SERVER))).arg("sh").stdin(Stdio::null());
+    NatsServer::start(command, dir, port)
+}
+
 impl Place {
-    fn new() -> Place {
+    fn new(start: fn(&Path) -> NatsServer) -> Place {
         let skein = Skein::new();
-        let nats = NatsServer::single(&skein.dir().join("nats"));
-        let path = project_dir().join("docs/cluster.md");
-        let document = std::fs::read_to_string(path).expect("the document");
-        Place { skein, nats, api_port: free_port(), document }
+        let nats = start(&skein.dir().join("nats"));
+        Place { skein, nats, api_port: free_port() }
     }
 
-    /// A command of the document, with the addresses of this machine in it.
-    fn command(&self, documented: &str, words: &[(&str, &str)]) -> Command {
-        assert!(self.document.contains(&format!("\n    {documented}\n")), "{documented} is not in the document");
-        let here = documented
-            .replace("nats://10.0.0.10:4222", &self.nats.url())
+    /// A command of the document, with the addresses and folders of this machine in it.
+    fn command(&self, lines: &[&str], words: &[(&str, &str)]) -> Command {
+        let here = documented(lines)
+            .replace("10.0.0.10:4222", self.nats.url().trim_start_matches("nats://"))
+            .replace("/etc/skein", &self.skein.dir().join("nats/etc").to_string_lossy())
             .replace("127.0.0.1:7717", &format!("127.0.0.1:{}", self.api_port));
         let here = words.iter().fold(here, |text, (word, meant)| text.replace(word, meant));
-        let line = here.strip_prefix("skein ").expect("a command of ours");
         // A shell reads it, as it would in front of a person.
         let ours = self.skein.command([""; 0]);
+        let folder = Path::new(ours.get_program()).parent().expect("a folder").to_path_buf();
+        let path = std::env::var("PATH").expect("programs");
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("exec \"$0\" {line}")).arg(ours.get_program());
+        command.arg("-c").arg(format!("exec env {here}"));
         command.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", format!("{}:{path}", folder.display()));
         command.stdin(Stdio::null()).current_dir(project_dir()).env_remove("SKEIN_STORE");
         // Where the document says nothing it is the server on loopback, and the API at its own port.
         command.env("SKEIN_NATS_URL", self.nats.url()).env("SKEIN_NATS_LEASE", "2s");
@@ -57,7 +115,7 @@ impl Place {
 
     /// The same with words of the document that stand for others.
     fn run_with(&self, documented: &str, words: &[(&str, &str)]) -> Ended {
-        Ended::from(self.command(documented, words).output().expect("the program starts"))
+        Ended::from(self.command(&[documented], words).output().expect("the program starts"))
     }
 
     fn start(&self, name: &str, mut command: Command) -> Background {
@@ -100,17 +158,24 @@ impl Drop for Background {
 }
 
 #[test]
-fn the_steps_for_two_machines_work_on_one() {
-    let place = Place::new();
-    let mut hub = place.start("hub", place.command("skein coordinator", &[]));
+fn the_steps_for_two_machines_work_on_one_with_passwords_and_tls() {
+    take_the_steps(&Place::new(network_server), &COORDINATOR, &WORKER);
+}
+
+#[test]
+fn the_steps_for_a_server_on_loopback_work() {
+    take_the_steps(&Place::new(NatsServer::single), &COORDINATOR[2..], &WORKER[2..]);
+}
+
+fn take_the_steps(place: &Place, coordinator: &[&str], worker: &[&str]) {
+    let mut hub = place.start("hub", place.command(coordinator, &[]));
     hub.says("durability");
     hub.says(&format!("127.0.0.1:{}", place.api_port));
-    let mut second = place.command("skein coordinator --nats nats://10.0.0.10:4222", &[]);
+    let mut second = place.command(coordinator, &[]);
     // Its own port: on two machines it would be the same.
     second.env("SKEIN_LISTEN", format!("127.0.0.1:{}", free_port()));
     let mut second = place.start("second", second);
     second.says("serves");
-    let worker = "skein worker --nats nats://10.0.0.10:4222 --pool default --host node-1 --slots 8";
     let mut worker = place.start("worker", place.command(worker, &[]));
     let takes = worker.says("takes");
     assert!(takes.contains("pool default, host node-1, 8 agents at a time"), "{takes}");
@@ -134,8 +199,35 @@ fn the_steps_for_two_machines_work_on_one() {
 }
 
 #[test]
+fn the_few_rights_of_a_worker_are_enough_for_large_texts_and_for_hosts() {
+    let place = Place::new(network_server);
+    let mut hub = place.start("hub", place.command(&COORDINATOR, &[]));
+    let mut worker = place.start("worker", place.command(&WORKER, &[]));
+    hub.says("serves");
+    worker.says("takes");
+    // Neither prompts nor answers fit into a message; a host is asked without a queue.
+    let body = "const text = 'x'.repeat(700000)
+        const [near, far] = await parallel([() => agent(text, { host: 'node-1' }), () => agent(text)])
+        return [near.length, far.length]";
+    let script = place.skein.workflow("large.js", body);
+    let url = format!("http://127.0.0.1:{}", place.api_port);
+    let program = "sh -c 'head -c 900000 /dev/zero | tr \"\\0\" a'";
+    let run = ["--url", &url, "run", script.to_str().expect("text"), "--yes", "--json", "--command", program];
+    let ran = Ended::from(place.skein.command(run).env_remove("SKEIN_STORE").output().expect("starts"));
+    assert_eq!(ran.completed()["result"], serde_json::json!([900_000, 900_000]), "{}", worker.said());
+    worker.terminate();
+    assert_eq!(worker.ends(), Some(143), "{}", worker.said());
+    let listed = place.run("skein --url http://127.0.0.1:7717 workers").stdout;
+    assert!(!listed.contains("node-1"), "it took its entry out of the list: {listed}");
+    hub.terminate();
+    assert_eq!(hub.ends(), Some(143), "{}", hub.said());
+    let said = place.nats.said().to_lowercase();
+    assert!(!said.contains("violation"), "{said}");
+}
+
+#[test]
 fn what_the_doctor_says_of_a_cluster() {
-    let place = Place::new();
+    let place = Place::new(NatsServer::single);
     let check = |place: &Place| -> Value {
         let mut doctor = place.skein.command(["doctor", "--json"]);
         let answer = Ended::from(doctor.env("SKEIN_NATS_URL", place.nats.url()).output().expect("starts")).json();

@@ -1,6 +1,6 @@
 //! `kill -9` of parts of a cluster in the middle of 1000 agents: it goes on by itself, and the agents themselves saw that
 //! never more than 16 of them ran.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
+#![expect(clippy::print_stdout, reason = "times are told, and not asserted")]
 
 use skein_tests::cluster::{Cluster, Probe};
 use std::path::Path;
@@ -37,7 +37,7 @@ fn run_and_kill(cluster: &mut Cluster, probe: &Probe, after_agents: usize, kill:
     let seen = probe.check(AGENTS);
     let again = seen.again;
     println!("killed after {after_agents} agents: {left} left, complete after {seconds:.1} s, {again} ran twice");
-    assert!(seen.times_max <= 2 && again <= CAP, "{seen:?}\n{}", cluster.logs());
+    assert!(seen.times_max <= 2 && again <= CAP, "{seen:?}");
 }
 
 /// Kills again and again, spread over the tenths of a run, in one cluster that lives through all of it.

@@ -201,11 +201,21 @@ impl Job {
 
 /// A value that would make the report too large for the bus goes to the blobs of its run first, as soon as they take it.
 async fn apart_if_large(ports: &Ports, run: &RunId, end: AttemptEnd) -> AttemptEnd {
-    let AttemptEnd::Done { value } = end else { return end };
-    let (is_json, text) = match value {
+    match end {
+        AttemptEnd::Done { value } => AttemptEnd::Done { value: payload_apart(ports, run, value).await },
+        AttemptEnd::Failed { cause, detail, message, retryable, unfit: Some(answer) } => {
+            let unfit = Some(Box::new(payload_apart(ports, run, *answer).await));
+            AttemptEnd::Failed { cause, detail, message, retryable, unfit }
+        }
+        small => small,
+    }
+}
+
+async fn payload_apart(ports: &Ports, run: &RunId, payload: Payload) -> Payload {
+    let (is_json, text) = match payload {
         Payload::Text { text } if text.len() > REPORT_BYTES_MAX => (false, text),
         Payload::Json { json } if json.len() > REPORT_BYTES_MAX => (true, json),
-        small => return AttemptEnd::Done { value: small },
+        small => return small,
     };
     let (bytes, text) = (text.len() as u64, Bytes::from(text));
     let (mut pause, pause_max) = PUT_AGAIN;
@@ -217,8 +227,7 @@ async fn apart_if_large(ports: &Ports, run: &RunId, end: AttemptEnd) -> AttemptE
         tokio::time::sleep(pause).await;
         pause = pause_max.min(pause * 2);
     };
-    let value = if is_json { Payload::JsonBlob { digest, bytes } } else { Payload::TextBlob { digest, bytes } };
-    AttemptEnd::Done { value }
+    if is_json { Payload::JsonBlob { digest, bytes } } else { Payload::TextBlob { digest, bytes } }
 }
 
 /// Sends the report, until it is accepted or the attempt ends.

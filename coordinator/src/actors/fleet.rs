@@ -27,6 +27,8 @@ const MAILBOX: usize = 4096;
 /// Results taken from the port at once.
 const RESULTS_AT_ONCE: usize = 256;
 
+/// Between two tries to become the one that answers workers.
+const SERVE_AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries to read the table of workers, which a takeover needs.
 const TABLE_AGAIN: Duration = Duration::from_millis(200);
 
@@ -179,7 +181,7 @@ impl Fleet {
 
     /// Sent until they come back: what was published before them is here then.
     fn send_markers(&mut self, context: &mut Context<Fleet>) {
-        for (run, marker) in self.attempts.markers(rand::random) {
+        for (run, marker) in self.attempts.markers(rand::random, Instant::now()) {
             let Ok(bytes) = encode(&ResultsMarker { marker }) else { continue };
             let results = self.ports.results.clone();
             let sent = async move {
@@ -267,9 +269,15 @@ impl Actor for Fleet {
 
 /// Hands requests on one by one; ends with the actor.
 async fn pump_requests(ports: Ports, fleet: Recipient<WorkerAsked>) {
-    let mut server: Box<dyn ControlServer> = match ports.control.serve().await {
-        Ok(server) => server,
-        Err(error) => return tracing::error!(%error, "workers cannot be answered"),
+    let mut server: Box<dyn ControlServer> = loop {
+        match ports.control.serve().await {
+            Ok(server) => break server,
+            Err(error) => tracing::error!(%error, "workers cannot be answered yet"),
+        }
+        tokio::time::sleep(SERVE_AGAIN).await;
+        if !fleet.connected() {
+            return;
+        }
     };
     while let Some(request) = server.next().await {
         if fleet.send(WorkerAsked(request)).await.is_err() {
@@ -323,12 +331,12 @@ impl Handler<ForgetRun> for Fleet {
 }
 
 impl Handler<Expect> for Fleet {
-    type Result = ();
+    type Result = Vec<Option<bool>>;
 
-    fn handle(&mut self, message: Expect, _: &mut Context<Fleet>) {
-        for ExpectedAttempt { attempt, target } in message.attempts {
-            self.attempts.expect(attempt, target, Instant::now());
-        }
+    fn handle(&mut self, message: Expect, _: &mut Context<Fleet>) -> Vec<Option<bool>> {
+        let now = Instant::now();
+        let expected = message.attempts.into_iter();
+        expected.map(|ExpectedAttempt { attempt, target }| self.attempts.expect(attempt, target, now)).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use super::messages::Incoming;
 use skein_common::wire::AttemptRef;
 use skein_engine::Command;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use tokio::sync::Notify;
 
@@ -16,7 +16,7 @@ pub(super) struct Inbox(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     items: RefCell<VecDeque<Incoming>>,
-    again: RefCell<Vec<AttemptRef>>,
+    again: RefCell<BTreeSet<AttemptRef>>,
     changed: Notify,
     halted: Cell<bool>,
     halt: Notify,
@@ -37,7 +37,7 @@ impl Inbox {
     }
 
     /// What is to be dispatched once more, now.
-    pub fn take_again(&self) -> Vec<AttemptRef> {
+    pub fn take_again(&self) -> BTreeSet<AttemptRef> {
         std::mem::take(&mut *self.0.again.borrow_mut())
     }
 

@@ -162,9 +162,10 @@ pub(crate) struct ForgetRun {
     pub run: RunId,
 }
 
-/// These attempts are journalled and may be claimed. Sent by: Run, before it dispatches them.
+/// These attempts are journalled and may be claimed. Sent by: Run, before it dispatches them. Answered for each, in
+/// their order: `None` when a worker has it already, else whether a worker is known that takes it.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Vec<Option<bool>>")]
 pub(crate) struct Expect {
     pub attempts: Vec<ExpectedAttempt>,
 }

@@ -19,6 +19,7 @@ use skein_common::view::RunView;
 use skein_common::wire::{AttemptRef, Cancel, Task, encode};
 use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
 use skein_engine::{AgentSpec, Command, Effect, Event, RunState, run_view};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ const DEFAULT_POOL: &str = "default";
 /// Watchers see the run as a whole at most this often.
 pub(super) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a host whose worker was heard of lately may have none: a server that was restarted has its workers back by
+/// then.
+const SERVED_HOST_WAIT_MS: u64 = 10_000;
 /// Between two looks for a worker of a host that nobody serves yet.
 const HOST_AGAIN: Duration = Duration::from_millis(250);
 
@@ -161,7 +165,7 @@ impl RunPerformer {
     }
 
     /// Tasks that may be with nobody, unless their attempts are over by now.
-    pub async fn dispatch_again(&self, state: &RunState, attempts: Vec<AttemptRef>) {
+    pub async fn dispatch_again(&self, state: &RunState, attempts: BTreeSet<AttemptRef>) {
         let still_runs = |attempt: &AttemptRef| state.running.get(&attempt.agent) == Some(&attempt.attempt);
         let attempts = attempts.iter().filter(|attempt| still_runs(attempt));
         let effects: Vec<Effect> =
@@ -188,33 +192,55 @@ impl RunPerformer {
             ExpectedAttempt { attempt: self.attempt(*agent, *attempt), target }
         };
         let attempts = dispatches.iter().map(expected).collect();
-        if self.fleet.send(Expect { attempts }).await.is_err() {
-            tracing::error!(run_id = %self.run, "fleet is gone");
+        let Ok(answers) = self.fleet.send(Expect { attempts }).await else {
+            return tracing::error!(run_id = %self.run, "fleet is gone");
+        };
+        let to_send = dispatches.into_iter().zip(answers).filter_map(|(task, is_served)| Some((task, is_served?)));
+        let sent = to_send.map(async |((agent, attempt), is_served)| {
+            (agent, attempt, is_served, self.dispatch_one(state, agent, attempt).await)
+        });
+        for (agent, attempt, is_served, sent) in futures::future::join_all(sent).await {
+            if let Err(undispatched) = sent {
+                self.not_dispatched(agent, attempt, is_served, undispatched).await;
+            }
         }
-        let sent = dispatches.iter().map(|(agent, attempt)| self.dispatch_one(state, *agent, *attempt));
-        let sent = futures::future::join_all(sent).await;
-        for ((agent, attempt), sent) in dispatches.into_iter().zip(sent) {
-            match sent {
-                Ok(()) => {}
-                Err(Undispatched { error: TasksError::NobodyServes { .. }, task, target }) if self.host_wait_ms > 0 => {
-                    self.wait_for_host(agent, attempt, target, task);
-                }
-                Err(Undispatched { error, .. }) => self.inbox.push(rejection(agent, attempt, &error)),
+    }
+
+    async fn not_dispatched(&self, agent: AgentNumber, attempt: AttemptNumber, is_served: bool, task: Undispatched) {
+        // A worker that was heard of a moment ago, and its connection, may come back.
+        let wait_ms = if is_served { self.host_wait_ms.max(SERVED_HOST_WAIT_MS) } else { self.host_wait_ms };
+        match task.error {
+            TasksError::NobodyServes { .. } if wait_ms > 0 => {
+                self.wait_for_host(agent, attempt, Duration::from_millis(wait_ms), task);
+            }
+            // It may be with a worker all the same. Nobody who claims it late is refused, and else it is dispatched
+            // again: the bus is away, or its queue is full.
+            TasksError::Unavailable { .. } | TasksError::Full { .. } if self.ports.shards.is_some() => {
+                tracing::warn!(run_id = %self.run, agent, error = %task.error, "task not dispatched yet");
+            }
+            error => {
+                self.forget(vec![self.attempt(agent, attempt)]).await;
+                self.inbox.push(rejection(agent, attempt, &error));
             }
         }
     }
 
     /// The worker of a host may come yet.
-    fn wait_for_host(&self, agent: AgentNumber, attempt: AttemptNumber, target: Target, task: Bytes) {
-        let (tasks, inbox) = (self.ports.tasks.clone(), self.inbox.clone());
-        let until = Instant::now() + Duration::from_millis(self.host_wait_ms);
+    fn wait_for_host(&self, agent: AgentNumber, attempt: AttemptNumber, wait: Duration, waiting: Undispatched) {
+        let (tasks, inbox, fleet) = (self.ports.tasks.clone(), self.inbox.clone(), self.fleet.clone());
+        let (until, forget) = (Instant::now() + wait, Forget { attempts: vec![self.attempt(agent, attempt)] });
+        let Undispatched { task, target, .. } = waiting;
         actix::spawn(async move {
             loop {
                 tokio::time::sleep(HOST_AGAIN).await;
                 match tasks.dispatch(&target, task.clone()).await {
                     Ok(()) => return,
-                    Err(TasksError::NobodyServes { .. }) if Instant::now() < until && inbox.is_live() => {}
-                    Err(error) => return inbox.push(rejection(agent, attempt, &error)),
+                    Err(TasksError::NobodyServes { .. } | TasksError::Unavailable { .. })
+                        if Instant::now() < until && inbox.is_live() => {}
+                    Err(error) => {
+                        let _fleet_is_gone = fleet.send(forget).await;
+                        return inbox.push(rejection(agent, attempt, &error));
+                    }
                 }
             }
         });

@@ -216,7 +216,7 @@ async fn live(
             return Ok(RunEnd::Ended(view));
         }
         let items = if driver.is_busy() { inbox.take_now() } else { next_items(&mut driver, inbox, performer).await };
-        performer.dispatch_again(driver.state(), inbox.take_again()).await;
+        let again = inbox.take_again();
         let (deliveries, reported) = deliveries_of(&run, &items);
         let (mut commands, askers): (Vec<Command>, Vec<_>) =
             items.into_iter().map(|item| (item.command, item.answer)).unzip();
@@ -231,6 +231,8 @@ async fn live(
             let _delivered_again_and_refused = results.done(delivery).await;
         }
         performer.forget(reported).await;
+        // Not what has just ended.
+        performer.dispatch_again(driver.state(), again).await;
     }
 }
 

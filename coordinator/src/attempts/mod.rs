@@ -42,6 +42,8 @@ struct Expected {
     since: Instant,
     /// How often it was dispatched again.
     again: u32,
+    /// An earlier owner may have let a worker start it.
+    is_inherited: bool,
     standing: Standing,
     /// A person ends it: its worker is told until it reports.
     interrupted: bool,
@@ -174,16 +176,22 @@ impl Attempts {
     }
 
     /// The attempt is journalled: a worker may claim it from now on. One that is dispatched again and was claimed just
-    /// before stays with its worker, and whoever gets the second task finds it taken (L1).
-    pub fn expect(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
+    /// before stays with its worker (L1): `None`, it is not to be dispatched. Else whether a worker is known that
+    /// takes it.
+    pub fn expect(&mut self, attempt: AttemptRef, target: Target, now: Instant) -> Option<bool> {
         let before = self.attempts.get(&attempt);
         if before.is_some_and(|before| before.claimed().is_some()) {
-            return;
+            return None;
         }
         self.expected_total += 1;
-        let (again, interrupted) = before.map_or((0, false), |before| (before.again + 1, before.interrupted));
-        let (order, standing) = (self.expected_total, Standing::Dispatched);
-        self.attempts.insert(attempt, Expected { target, order, since: now, again, standing, interrupted });
+        let (again, interrupted, is_inherited) = match before {
+            Some(before) => (before.again + 1, before.interrupted, before.is_inherited),
+            None => (0, false, false),
+        };
+        let (order, standing, is_served) = (self.expected_total, Standing::Dispatched, self.workers.serve(&target));
+        self.attempts
+            .insert(attempt, Expected { target, order, since: now, again, is_inherited, standing, interrupted });
+        Some(is_served)
     }
 
     /// A person ends the attempt. When no worker has it, what its run has to be told at once.
@@ -221,6 +229,9 @@ impl Attempts {
             return (!self.shares_workers).then_some(ClaimAnswer::Gone);
         };
         let epoch = run.epoch;
+        if self.workers.is_superseded(&claim.worker) {
+            return None;
+        }
         let Some(expected) = self.attempts.get_mut(&claim.attempt) else {
             return (!matches!(run.takeover, Takeover::Reading)).then_some(ClaimAnswer::Gone);
         };
@@ -246,7 +257,12 @@ impl Attempts {
         let mut answer = HeartbeatAnswer::default();
         for running in &beat.attempts {
             let attempt = running.attempt.clone();
-            if !self.knows(&attempt.run) || (self.is_reading(&attempt.run) && !self.attempts.contains_key(&attempt)) {
+            if !self.knows(&attempt.run) {
+                continue;
+            }
+            if self.is_reading(&attempt.run) && !self.attempts.contains_key(&attempt) {
+                // Its journal is being read, which may take longer than a worker waits for a word.
+                answer.extended.push(attempt);
                 continue;
             }
             let Some(expected) = self.attempts.get_mut(&attempt) else {
@@ -283,7 +299,9 @@ impl Attempts {
             Some(Standing::Claimed(claimed)) => claimed.token == report.token,
             // The first to say so has it; the earlier owner gave one token for it.
             Some(Standing::Inherited) => true,
-            Some(Standing::Dispatched) | None => false,
+            // Its report was late, and nobody has begun it anew.
+            Some(Standing::Dispatched) => self.attempts.get(&report.attempt).is_some_and(|known| known.is_inherited),
+            None => false,
         };
         if is_from_its_worker {
             self.settle_inherited(report);
@@ -345,7 +363,7 @@ impl Attempts {
         let is_overdue = |attempt: &AttemptRef, expected: &Expected| match expected.standing {
             Standing::Dispatched => {
                 let wait = self.claim_wait() * 2u32.pow(expected.again.min(DOUBLED_MAX));
-                now.duration_since(expected.since) >= wait
+                now.duration_since(expected.since) >= wait && !self.moves_towards(expected, now)
             }
             // Its run was too busy to be told when the hearing was over.
             Standing::Inherited => !expected.interrupted && self.is_taken_over(&attempt.run),
@@ -353,6 +371,13 @@ impl Attempts {
         };
         let overdue = self.attempts.iter().filter(|(attempt, known)| self.shares_workers && is_overdue(attempt, known));
         overdue.map(|(attempt, _)| attempt.clone()).collect()
+    }
+
+    /// Tasks of a target are claimed in their order: while others are claimed, and none after this one, its turn comes.
+    fn moves_towards(&self, expected: &Expected, now: Instant) -> bool {
+        self.served.get(&expected.target).is_some_and(|served| {
+            served.newest < expected.order && now.duration_since(served.active_at) < self.claim_wait()
+        })
     }
 
     fn is_taken_over(&self, run: &RunId) -> bool {

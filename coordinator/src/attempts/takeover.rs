@@ -30,6 +30,8 @@ pub(super) enum Takeover {
         round: u64,
         /// Nodes that may have an attempt of the run.
         unheard: BTreeSet<String>,
+        /// Whoever said nothing until then has ended what it had: an attempt is not extended for longer.
+        until: Instant,
     },
     /// A worker reports after it has handed over its results, but these take another way.
     Draining {
@@ -57,7 +59,12 @@ impl Attempts {
             }
         }
         if let Some(owned) = self.runs.get_mut(&inherited.run) {
-            owned.takeover = Takeover::Waiting;
+            // Most runs are new and have nothing that anybody could know of.
+            let is_new = !self
+                .attempts
+                .iter()
+                .any(|(attempt, known)| attempt.run == inherited.run && matches!(known.standing, Standing::Inherited));
+            owned.takeover = if is_new { Takeover::Over } else { Takeover::Waiting };
         }
     }
 
@@ -67,21 +74,23 @@ impl Attempts {
         for worker in workers {
             self.workers.learn(worker, now);
         }
+        let until = self.deadline(now);
         let unheard: BTreeSet<String> = workers.iter().map(|worker| worker.node.clone()).collect();
         for run in runs {
             if let Some(owned) = self.runs.get_mut(run)
                 && matches!(owned.takeover, Takeover::Waiting)
             {
-                owned.takeover = Takeover::Hearing { round, unheard: unheard.clone() };
+                owned.takeover = Takeover::Hearing { round, unheard: unheard.clone(), until };
             }
         }
     }
 
     /// The runs whose results have to be drained, each with a marker to be sent after them: `new` makes one.
-    pub fn markers(&mut self, mut new: impl FnMut() -> u64) -> Vec<(RunId, u64)> {
+    pub fn markers(&mut self, mut new: impl FnMut() -> u64, now: Instant) -> Vec<(RunId, u64)> {
         let mut markers = Vec::new();
         for (run, owned) in &mut self.runs {
-            if matches!(&owned.takeover, Takeover::Hearing { unheard, .. } if unheard.is_empty()) {
+            if matches!(&owned.takeover, Takeover::Hearing { unheard, until, .. } if unheard.is_empty() || *until <= now)
+            {
                 owned.takeover = Takeover::Draining { marker: new() };
             }
             if let Takeover::Draining { marker } = owned.takeover {
@@ -114,7 +123,9 @@ impl Attempts {
     pub(super) fn inherit_one(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
         self.expected_total += 1;
         let (order, standing) = (self.expected_total, Standing::Inherited);
-        self.attempts.insert(attempt, Expected { target, order, since: now, again: 0, standing, interrupted: false });
+        let (again, is_inherited, interrupted) = (0, true, false);
+        self.attempts
+            .insert(attempt, Expected { target, order, since: now, again, is_inherited, standing, interrupted });
     }
 
     /// Whether workers have to be asked to report, and with which numbers.
@@ -144,7 +155,7 @@ impl Attempts {
             News::Nothing | News::Changed => Consequences::default(),
         };
         for run in self.runs.values_mut() {
-            if let Takeover::Hearing { round, unheard } = &mut run.takeover
+            if let Takeover::Hearing { round, unheard, .. } = &mut run.takeover
                 && beat.rounds.contains(round)
             {
                 unheard.remove(&info.node);
@@ -154,16 +165,11 @@ impl Attempts {
     }
 
     /// Workers that fell silent are taken off the list; what only they can have had goes to others. What they had
-    /// claimed has deadlines of its own.
+    /// claimed, and takeovers that wait for them, have deadlines of their own.
     pub fn end_silence(&mut self, now: Instant) -> (Vec<WorkerInfo>, Consequences) {
         let silent = self.workers.take_silent(now, Duration::from_millis(self.settings.attempt_deadline_ms));
         let mut again: Vec<AttemptRef> = Vec::new();
         for worker in &silent {
-            for run in self.runs.values_mut() {
-                if let Takeover::Hearing { unheard, .. } = &mut run.takeover {
-                    unheard.remove(&worker.node);
-                }
-            }
             again.extend(self.dispatched_to_hosts_of(worker));
         }
         (silent, Consequences { again, ..Consequences::default() })
@@ -178,7 +184,13 @@ impl Attempts {
                 Standing::Claimed(claimed) if claimed.worker == *earlier => {
                     consequences.verdicts.push((attempt.clone(), lose(attempt, false)));
                 }
-                Standing::Dispatched if serves(info, &expected.target) => consequences.again.push(attempt.clone()),
+                // Those of a pool come again by themselves, later. Once is enough: a worker that dies again and again
+                // must not fill the queue with copies.
+                Standing::Dispatched if serves(info, &expected.target) => {
+                    if expected.again == 0 || matches!(expected.target, Target::Host(_)) {
+                        consequences.again.push(attempt.clone());
+                    }
+                }
                 Standing::Claimed(_) | Standing::Dispatched | Standing::Inherited => {}
             }
         }
@@ -198,7 +210,7 @@ impl Attempts {
     /// A result for an inherited attempt says who had it.
     pub(super) fn settle_inherited(&mut self, report: &AttemptReport) {
         let Some(expected) = self.attempts.get_mut(&report.attempt) else { return };
-        if let Standing::Inherited = expected.standing {
+        if let Standing::Inherited | Standing::Dispatched = expected.standing {
             // Until its run has journalled the result nobody else may start it.
             let deadline = expected.since + Duration::from_millis(self.settings.attempt_deadline_ms);
             let (worker, token) = (report.worker.clone(), report.token);

@@ -61,15 +61,15 @@ fn taken_over(workers: &[WorkerInfo], now: Instant) -> Attempts {
     let running = [1, 2, 3].into_iter().map(|agent| (attempt(agent), pool()));
     let inheritance = Inheritance { run: attempt(1).run, attempts: running.collect() };
     attempts.know(&inheritance, now);
-    assert!(attempts.markers(|| MARKER).is_empty(), "nobody knows yet who may have them");
+    assert!(attempts.markers(|| MARKER, now).is_empty(), "nobody knows yet who may have them");
     attempts.inherit(&[attempt(1).run], workers, ROUND, now);
     attempts
 }
 
 /// The marker is sent, when it is time for it, and comes back.
-fn drain(attempts: &mut Attempts) -> Consequences {
+fn drain(attempts: &mut Attempts, now: Instant) -> Consequences {
     let run = attempt(1).run;
-    match attempts.markers(|| MARKER).as_slice() {
+    match attempts.markers(|| MARKER, now).as_slice() {
         [] => Consequences::default(),
         sent => {
             assert_eq!(sent, [(run.clone(), MARKER)]);
@@ -87,7 +87,8 @@ fn before_the_journal_is_read_nobody_gets_an_answer() {
     attempts.register(&attempt(1).run, 5);
     assert_eq!(claim_of(&mut attempts, 1, &worker, now), None);
     let (answer, ..) = attempts.hear(&beat(&worker, &[1], &[]), now);
-    assert_eq!(answer, HeartbeatAnswer::default());
+    let extended = HeartbeatAnswer { extended: vec![attempt(1)], ..HeartbeatAnswer::default() };
+    assert_eq!(answer, extended, "reading may take longer than a worker waits for a word");
     assert!(!attempts.accepts(&report(1, 1)) && attempts.is_reading(&attempt(1).run), "it comes again");
 }
 
@@ -96,7 +97,7 @@ fn r04_a_heartbeat_restores_a_claim_with_its_token() {
     let (now, worker) = (Instant::now(), info("one", 1));
     let mut attempts = taken_over(&[worker.clone(), info("two", 1)], now);
     let (answer, ..) = attempts.hear(&beat(&worker, &[1], &[ROUND]), now);
-    assert_eq!((answer.extended, drain(&mut attempts)), (vec![attempt(1)], Consequences::default()));
+    assert_eq!((answer.extended, drain(&mut attempts, now)), (vec![attempt(1)], Consequences::default()));
     assert!(attempts.accepts(&report(1, 1)) && !attempts.accepts(&report(1, 8)), "one token has it");
     assert_eq!(claim_of(&mut attempts, 1, &info("two", 1), now), Some(ClaimAnswer::Gone));
 }
@@ -109,11 +110,11 @@ fn r04_what_nobody_named_is_dispatched_again_when_all_have_reported() {
     attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
     assert_eq!(claim_of(&mut attempts, 2, &workers[0], now), None, "the other one may have it");
     attempts.hear(&beat(&workers[1], &[], &[ROUND - 1]), now);
-    assert_eq!(drain(&mut attempts).again, [], "a heartbeat that was sent before it was asked for says nothing");
+    assert_eq!(drain(&mut attempts, now).again, [], "a heartbeat that was sent before it was asked for says nothing");
     attempts.hear(&beat(&workers[1], &[], &[ROUND]), now);
-    assert!(attempts.markers(|| MARKER) == [(attempt(1).run, MARKER)] && attempts.overdue(now).is_empty());
+    assert!(attempts.markers(|| MARKER, now) == [(attempt(1).run, MARKER)] && attempts.overdue(now).is_empty());
     assert!(attempts.accepts(&report(3, 3)), "its worker had reported it before it said that nothing runs");
-    assert_eq!(drain(&mut attempts).again, [attempt(2)]);
+    assert_eq!(drain(&mut attempts, now).again, [attempt(2)]);
     assert_eq!(attempts.overdue(now), [attempt(2)], "until its run has done so");
     attempts.expect(attempt(2), pool(), now);
     assert!(matches!(claim_of(&mut attempts, 2, &workers[0], now), Some(ClaimAnswer::Go { epoch: 5, .. })));
@@ -129,7 +130,9 @@ fn l01_what_was_claimed_before_it_is_dispatched_again_stays_with_its_worker() {
     attempts.know(&Inheritance { run: attempt(1).run, attempts: Vec::new() }, now);
     attempts.expect(attempt(1), pool(), now);
     // Its run is told that a worker came back, and that the task may have been in its hands.
-    attempts.hear(&beat(&workers[0], &[], &[]), now);
+    for worker in &workers {
+        attempts.hear(&beat(worker, &[], &[]), now);
+    }
     let (_, consequences, _) = attempts.hear(&beat(&info("one", 2), &[], &[]), now);
     assert_eq!(consequences.again, [attempt(1)]);
     let Some(ClaimAnswer::Go { token, deadline_ms, .. }) = claim_of(&mut attempts, 1, &workers[1], now) else {
@@ -145,8 +148,9 @@ fn l01_what_was_claimed_before_it_is_dispatched_again_stays_with_its_worker() {
 
 #[test]
 fn with_no_worker_known_nothing_is_waited_for() {
-    let mut attempts = taken_over(&[], Instant::now());
-    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);
+    let now = Instant::now();
+    let mut attempts = taken_over(&[], now);
+    assert_eq!(drain(&mut attempts, now).again, [attempt(1), attempt(2), attempt(3)]);
 }
 
 #[test]
@@ -164,9 +168,10 @@ fn r04_a_worker_that_stays_silent_is_waited_for_until_its_deadline() {
     let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
     let (silent, consequences) = attempts.end_silence(begun + deadline / 2);
     assert_eq!((silent, consequences), (Vec::new(), Consequences::default()));
+    assert_eq!(drain(&mut attempts, begun + deadline / 2), Consequences::default());
     let (silent, consequences) = attempts.end_silence(begun + deadline);
     assert_eq!((silent, consequences), (vec![info("one", 1)], Consequences::default()));
-    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(2), attempt(3)]);
+    assert_eq!(drain(&mut attempts, begun + deadline).again, [attempt(1), attempt(2), attempt(3)]);
 }
 
 #[test]
@@ -180,10 +185,50 @@ fn r04_an_earlier_owner_may_have_heard_of_a_worker_that_was_silent_here() {
     let taken_over_at = begun + deadline / 2;
     attempts.know(&inheritance, taken_over_at);
     attempts.inherit(&[attempt(1).run], std::slice::from_ref(&worker), ROUND, taken_over_at);
-    let (silent, _) = attempts.end_silence(begun + deadline);
-    assert_eq!((silent, drain(&mut attempts)), (Vec::new(), Consequences::default()), "its attempt may be extended");
-    let (silent, _) = attempts.end_silence(taken_over_at + deadline);
-    assert_eq!((silent, drain(&mut attempts).again), (vec![worker], vec![attempt(1)]));
+    assert_eq!(attempts.end_silence(begun + deadline).0, [worker], "it is struck off");
+    assert_eq!(drain(&mut attempts, begun + deadline), Consequences::default(), "its attempt may be extended");
+    assert_eq!(drain(&mut attempts, taken_over_at + deadline).again, [attempt(1)]);
+}
+
+#[test]
+fn r04_runs_that_are_taken_over_all_the_time_do_not_keep_each_other_waiting() {
+    let (begun, worker) = (Instant::now(), info("one", 1));
+    let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
+    let mut attempts = taken_over(std::slice::from_ref(&worker), begun);
+    for tenth in 1..10 {
+        let other = RunId::from_uuid(uuid::Uuid::from_u128(tenth.into()));
+        let now = begun + deadline * tenth / 10;
+        attempts.register(&other, 5);
+        let running = AttemptRef { run: other.clone(), ..attempt(1) };
+        attempts.know(&Inheritance { run: other.clone(), attempts: vec![(running, pool())] }, now);
+        attempts.inherit(&[other], std::slice::from_ref(&worker), ROUND, now);
+    }
+    assert_eq!(attempts.markers(|| MARKER, begun + deadline), [(attempt(1).run, MARKER)]);
+}
+
+#[test]
+fn a_new_run_makes_nobody_report() {
+    let now = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 5);
+    attempts.know(&Inheritance { run: attempt(1).run, attempts: Vec::new() }, now);
+    attempts.inherit(&[attempt(1).run], &[info("one", 1)], ROUND, now);
+    assert!(attempts.rounds().is_empty() && attempts.markers(|| MARKER, now).is_empty());
+}
+
+#[test]
+fn r04_a_late_report_counts_until_somebody_begins_its_attempt_anew() {
+    let now = Instant::now();
+    let mut attempts = taken_over(&[], now);
+    drain(&mut attempts, now);
+    attempts.hear(&beat(&info("two", 1), &[], &[]), now);
+    for agent in [1, 2] {
+        attempts.expect(attempt(agent), pool(), now);
+    }
+    assert!(attempts.accepts(&report(1, 1)), "dispatched again, claimed by nobody");
+    assert_eq!(claim_of(&mut attempts, 1, &info("two", 1), now), Some(ClaimAnswer::Gone));
+    assert!(matches!(claim_of(&mut attempts, 2, &info("two", 1), now), Some(ClaimAnswer::Go { .. })));
+    assert!(!attempts.accepts(&report(2, 2)));
 }
 
 #[test]
@@ -192,11 +237,14 @@ fn r04_a_worker_that_comes_back_new_has_lost_what_it_had() {
     let mut attempts = taken_over(&[info("one", 1)], now);
     attempts.hear(&beat(&info("one", 1), &[1], &[ROUND]), now);
     attempts.expect(attempt(2), pool(), now);
-    attempts.expect(attempt(3), Target::Pool(String::from("other")), now);
+    attempts.expect(attempt(4), pool(), now);
+    attempts.expect(attempt(5), Target::Pool(String::from("other")), now);
+    attempts.expect(attempt(6), Target::Host(String::from("nginx-01")), now);
     let (_, consequences, news) = attempts.hear(&beat(&info("one", 2), &[], &[]), now);
     assert_eq!(news, News::Reborn(info("one", 1).id));
     assert_eq!(consequences.verdicts, [(attempt(1), lose(&attempt(1), false))]);
-    assert_eq!(consequences.again, [attempt(2)], "it may have been in its hands; the other is of another pool");
+    let again = [attempt(4), attempt(6)];
+    assert_eq!(consequences.again, again, "may have been in its hands; the second is there twice already");
 }
 
 #[test]
@@ -205,8 +253,8 @@ fn r04_a_worker_that_was_struck_off_is_heard_before_it_may_start_anything() {
     let deadline = Duration::from_millis(CoordinatorSettings::default().attempt_deadline_ms);
     let mut attempts = taken_over(std::slice::from_ref(&worker), begun);
     let silent_since = begun + deadline;
-    assert_eq!(attempts.end_silence(silent_since).0, [worker.clone()]);
-    drain(&mut attempts);
+    assert_eq!(attempts.end_silence(silent_since).0, std::slice::from_ref(&worker));
+    drain(&mut attempts, silent_since);
     attempts.expect(attempt(1), pool(), silent_since);
     assert_eq!(claim_of(&mut attempts, 1, &worker, silent_since), None, "a successor would not wait for it");
     let (.., news) = attempts.hear(&beat(&worker, &[], &[]), silent_since);
@@ -224,7 +272,7 @@ fn r04_a_late_heartbeat_of_an_earlier_life_takes_nothing_from_the_new_one() {
     assert!(matches!(claim_of(&mut attempts, 2, &info("one", 2), now), Some(ClaimAnswer::Go { .. })));
     let late = attempts.hear(&beat(&info("one", 1), &[1], &[]), now);
     assert_eq!(late, (HeartbeatAnswer::default(), Consequences::default(), News::Nothing));
-    assert_eq!(drain(&mut attempts).again, [attempt(1), attempt(3)], "nobody has them");
+    assert_eq!(drain(&mut attempts, now).again, [attempt(1), attempt(3)], "nobody has them");
     assert_eq!(claim_of(&mut attempts, 2, &info("two", 1), now), Some(ClaimAnswer::Gone), "it goes on");
 }
 
@@ -237,7 +285,7 @@ fn an_interrupted_attempt_of_an_earlier_owner_ends_with_its_worker_or_with_the_h
     assert_eq!(attempts.interrupt(&attempt(2), now), None);
     let (answer, ..) = attempts.hear(&beat(&workers[0], &[1], &[ROUND]), now);
     assert_eq!(answer.interrupted, [attempt(1)]);
-    let consequences = drain(&mut attempts);
+    let consequences = drain(&mut attempts, now);
     assert_eq!(consequences.again, [attempt(3)]);
     let over = (attempt(2), lose(&attempt(2), true));
     assert_eq!((consequences.verdicts, attempts.verdicts(now)), (vec![over.clone()], vec![over]), "nobody had it");

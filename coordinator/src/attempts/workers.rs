@@ -73,10 +73,15 @@ impl Workers {
         self.known.get(&info.node).is_some_and(|known| known.ended.contains(&info.id))
     }
 
-    /// The table of workers has it; it has a deadline to be heard in. That counts from now for one that was known, too:
-    /// an earlier owner may have heard of it since.
+    /// The table of workers has it; it has a deadline to be heard in.
     pub fn learn(&mut self, info: &WorkerInfo, now: Instant) {
-        self.known.entry(info.node.clone()).or_insert_with(|| Known::new(info, now)).at = now;
+        self.known.entry(info.node.clone()).or_insert_with(|| Known::new(info, now));
+    }
+
+    /// Whether a newer life of its node was heard: this one has ended, or somebody else speaks in its name.
+    #[must_use]
+    pub fn is_superseded(&self, worker: &WorkerId) -> bool {
+        self.known.values().any(|known| known.ended.contains(worker))
     }
 
     /// Takes out those that were not heard of for so long.

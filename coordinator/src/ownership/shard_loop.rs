@@ -203,13 +203,19 @@ impl<R: RunsOfShards> ShardLoop<R> {
             Ok(Ok(())) => self.shards.detach(shard).await,
             Ok(Err(error)) => {
                 tracing::warn!(shard, %error, "shard given back: its questions and results do not come here");
-                self.give_back(shard).await;
+                self.give_up(shard).await;
             }
             Err(_elapsed) => {
                 tracing::warn!(shard, "shard given back: it takes too long to bring its questions and results here");
-                self.give_back(shard).await;
+                self.give_up(shard).await;
             }
         }
+    }
+
+    /// What was attached of it must not stay in the way of the next owner, also when the lease is lost by now.
+    async fn give_up(&self, shard: Shard) {
+        self.shards.detach(shard).await;
+        self.give_back(shard).await;
     }
 
     /// Workers ask again until the next owner answers, so they stop being answered before its runs end here.

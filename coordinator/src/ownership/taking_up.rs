@@ -52,25 +52,32 @@ impl TakingUp {
     pub async fn run(&mut self, runs: &dyn RunsOfShards) {
         let gained = self.gained.clone();
         let mut pause = LOOK_EVERY;
+        let mut looks_in_journal = false;
         loop {
             let is_new = tokio::select! {
                 () = gained.notified() => true,
                 () = tokio::time::sleep(pause) => false,
             };
             let began = Instant::now();
-            self.look(runs, is_new).await;
+            looks_in_journal |= is_new;
+            // Until one look has succeeded.
+            looks_in_journal &= !self.look(runs, looks_in_journal).await;
             pause = LOOK_EVERY.max(began.elapsed() * LOOK_SHARE);
         }
     }
 
     /// One look; `in_journal`, too, for runs that the index does not know: who stored them died in between.
-    async fn look(&mut self, runs: &dyn RunsOfShards, in_journal: bool) {
+    /// Gives whether the store could be read.
+    async fn look(&mut self, runs: &dyn RunsOfShards, in_journal: bool) -> bool {
         if self.holdings.is_closing() || self.holdings.open_shards().is_empty() {
-            return;
+            return false;
         }
         let found = match self.find(in_journal).await {
             Ok(found) => found,
-            Err(error) => return tracing::warn!(%error, "no runs taken up: the store cannot be read"),
+            Err(error) => {
+                tracing::warn!(%error, "no runs taken up: the store cannot be read");
+                return false;
+            }
         };
         let due = self.due(found);
         futures::stream::iter(due)
@@ -81,6 +88,7 @@ impl TakingUp {
                 }
             })
             .await;
+        true
     }
 
     async fn find(&self, in_journal: bool) -> Result<BTreeSet<RunId>, BoxError> {

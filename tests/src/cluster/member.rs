@@ -143,7 +143,7 @@ impl Member {
     /// Fails the test when it ended although nobody told it to.
     pub(super) fn must_live(&mut self) {
         let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("a child"));
-        assert!(ended.is_none(), "{} ended ({ended:?}):\n{}", self.name, self.log());
+        assert!(ended.is_none(), "{} ended ({ended:?})", self.name);
     }
 
     fn token(&self) -> Option<String> {

@@ -18,6 +18,7 @@ use skein_common::agent::RunnerKind;
 use skein_common::run::RunSpec;
 use skein_engine::Record;
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
@@ -116,7 +117,7 @@ impl Cluster {
         running.all(|worker| known.iter().any(|info| info["node"] == worker.node()))
     }
 
-    /// Waits until something is there; fails with the logs of all processes.
+    /// Waits until something is there; a test that waits in vain fails.
     pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Cluster) -> Option<T>) -> T {
         let deadline = Instant::now() + RUN_PATIENCE;
         loop {
@@ -124,7 +125,7 @@ impl Cluster {
                 return found;
             }
             self.coordinators.iter_mut().chain(&mut self.workers).for_each(Member::must_live);
-            assert!(Instant::now() < deadline, "waited in vain until {what}\n{}", self.logs());
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
             std::thread::park_timeout(BETWEEN_LOOKS);
         }
     }
@@ -150,7 +151,7 @@ impl Cluster {
     pub fn submit(&mut self, coordinator: usize, spec: &RunSpec) -> String {
         let body = json!({ "spec": spec }).to_string();
         let answer = self.coordinators[coordinator].call("POST", "/runs", &body);
-        let answer = answer.unwrap_or_else(|| panic!("nobody takes the run\n{}", self.logs()));
+        let answer = answer.unwrap_or_else(|| panic!("nobody takes the run"));
         assert_eq!(answer.status, 201, "{}", answer.body);
         answer.json()["run"].as_str().expect("an id").to_owned()
     }
@@ -170,7 +171,7 @@ impl Cluster {
     /// The run, which has to complete.
     pub fn completed(&mut self, run: &str) -> Value {
         let view = self.ended(run);
-        assert_eq!(view["status"], "completed", "{view:#}\n{}", self.logs());
+        assert_eq!(view["status"], "completed", "{view:#}");
         view
     }
 
@@ -198,7 +199,7 @@ impl Cluster {
         self.until("a coordinator says how it stands", |cluster| cluster.coordinators[coordinator].get("/coordinator"))
     }
 
-    /// What all processes said.
+    /// What all processes said; a test that fails prints it.
     #[must_use]
     pub fn logs(&self) -> String {
         self.coordinators.iter().chain(&self.workers).map(Member::log).collect()
@@ -214,7 +215,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.logs());
+            let _said = std::io::stderr().write_all(self.logs().as_bytes());
         }
         self.coordinators.iter_mut().chain(&mut self.workers).for_each(Member::kill);
         // Agents of a worker that was killed at the end of the test, and what keeps them.

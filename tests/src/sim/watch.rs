@@ -23,6 +23,8 @@ pub struct Watch {
     concurrency: usize,
     agents_max: usize,
     started: BTreeSet<Try>,
+    /// Tries that a person ended.
+    interrupted: BTreeSet<Try>,
     timers: BTreeSet<u32>,
     settled_agents: BTreeMap<AgentNumber, u32>,
     /// Calls in the order of their settlements.
@@ -155,6 +157,9 @@ impl Watch {
             Event::TaskStarted { agent, attempt, .. } => {
                 self.started.insert((*agent, *attempt));
             }
+            Event::AgentInterrupted { agent, attempt, .. } => {
+                self.interrupted.insert((*agent, *attempt));
+            }
             Event::TimerSet { call, .. } => {
                 self.timers.insert(*call);
             }
@@ -177,10 +182,8 @@ impl Watch {
                 let stopped = self.state().is_some_and(|state| state.stop_requested);
                 stopped || matches!(stage, Some(Stage::Returned | Stage::Ended(_)))
             }
-            Effect::Interrupt { agent, attempt } => {
-                let agent = self.state().and_then(|state| state.agent(*agent));
-                agent.is_some_and(|agent| agent.interrupted.is_some() && agent.runs(*attempt))
-            }
+            // Its worker may have reported in the same batch.
+            Effect::Interrupt { agent, attempt } => self.interrupted.contains(&(*agent, *attempt)),
             Effect::LoadWorkflow { call, .. } => {
                 self.state().is_some_and(|state| matches!(state.call(*call), Some(CallRecord::Workflow { .. })))
             }

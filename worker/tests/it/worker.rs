@@ -180,9 +180,11 @@ async fn l05_an_attempt_that_no_owner_extends_ends_without_a_report() {
     let mut config = config(&world, directory.path());
     config.settings.heartbeat_ms = 100;
     let worker = skein_worker::start(config).await.unwrap();
-    world.dispatch(&shell(&run, 1, directory.path(), "touch up; sleep 86407.25"));
+    let program = "trap 'touch asked' TERM; touch up; sleep 86407.25 & wait";
+    world.dispatch(&shell(&run, 1, directory.path(), program));
     eventually("the program runs", || directory.path().join("up").exists().then_some(())).await;
     eventually("it is gone", || processes_with("86407.25").is_empty().then_some(())).await;
+    assert!(!directory.path().join("asked").exists(), "another worker may begin it now: there is no time to clear up");
     let observed = observe_until(&worker, |observed| observed.attempts == 0).await;
     assert_eq!((observed.deadlines_passed_total >= 1, world.reports()), (true, 0));
     worker.stop().await;

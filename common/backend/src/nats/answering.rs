@@ -10,7 +10,11 @@ use futures::{FutureExt as _, StreamExt as _};
 use skein_common::ports::{BoxError, ControlRequest, ControlServer, Reply, Shard};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// A server that does not echo for so long is asked again by whoever wants to serve.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What this process answers. Nothing is subscribed while nobody serves, so that askers are told at once.
 #[derive(Debug)]
@@ -105,7 +109,8 @@ impl Answering {
         let inbox = self.client().new_inbox();
         let mut echo = self.client().subscribe(inbox.clone()).await?;
         self.client().publish(inbox, Bytes::new()).await?;
-        echo.next().await.ok_or(NotHeard)?;
+        // A connection that broke meanwhile has lost it.
+        tokio::time::timeout(HEARD_WITHIN, echo.next()).await?.ok_or(NotHeard)?;
         Ok(())
     }
 }

@@ -19,6 +19,9 @@ use std::time::Duration;
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 
+/// A result that went down with a connection comes again before its attempt is taken for lost, which nobody names any
+/// more. An owner that is slow gets it twice, and drops the second.
+const DELIVERED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Servers that just lost one of them, or that are overloaded, take some seconds to agree on a consumer.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -58,7 +61,7 @@ impl NatsResults {
         let consumer = Consumer {
             name: format!("{stem}-{:016x}", rand::random::<u64>()),
             filter: self.bus.names.shard_results(shard),
-            ack_wait: self.bus.ack_wait(),
+            ack_wait: self.bus.ack_wait().min(DELIVERED_AGAIN_AFTER),
             stream,
         };
         self.take_over(&consumer, &stem).await?;

@@ -204,8 +204,9 @@ impl World {
 
     /// Sent until they come back: what was published before them is here then.
     fn send_markers(&mut self, place: usize) {
+        let now = self.now();
         let World { coordinators, random, .. } = self;
-        let markers = coordinators[place].attempts.markers(|| random.bits());
+        let markers = coordinators[place].attempts.markers(|| random.bits(), now);
         for (_, marker) in markers {
             if self.goes_wrong(50) {
                 continue;

@@ -52,6 +52,7 @@ impl ClusterMutant {
             _ => false,
         };
         if is_wrong {
+            attempts.forget(&claim.attempt, now);
             attempts.expect(claim.attempt.clone(), pool(), now);
             return attempts.claim(claim, token, now);
         }

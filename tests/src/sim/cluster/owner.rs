@@ -2,6 +2,7 @@
 
 use super::coordinator::{Incarnation, pool};
 use super::journal::SlowJournal;
+use super::queues::Delivery;
 use super::troubles::ROUGH_INCARNATIONS;
 use super::world::{Happening, World};
 use crate::sim::script::Models;
@@ -225,18 +226,24 @@ impl Drive {
                 driver.hibernate();
             }
             let (items, again) = self.next(driver.is_busy()).await;
-            self.dispatch_again(driver.state(), again).await;
             let reported: Vec<_> =
                 items.iter().filter_map(|item| Some((item.delivery?, item.command.clone()))).collect();
             driver.step(items.into_iter().map(|item| item.command).collect(), &mut performer).await?;
-            let mut world = self.world.borrow_mut();
-            let now = world.now();
-            for (delivery, command) in reported {
-                world.results.finish(delivery);
-                if let Command::Report { agent, attempt, .. } = command {
-                    let attempt = world.attempt(agent, attempt);
-                    world.coordinators[self.place].attempts.forget(&attempt, now);
-                }
+            self.reported(reported);
+            // Not what has just ended.
+            self.dispatch_again(driver.state(), again).await;
+        }
+    }
+
+    /// These are journalled.
+    fn reported(&self, reports: Vec<(Delivery, Command)>) {
+        let mut world = self.world.borrow_mut();
+        let now = world.now();
+        for (delivery, command) in reports {
+            world.results.finish(delivery);
+            if let Command::Report { agent, attempt, .. } = command {
+                let attempt = world.attempt(agent, attempt);
+                world.coordinators[self.place].attempts.forget(&attempt, now);
             }
         }
     }
@@ -296,7 +303,9 @@ impl Drive {
         let twice = {
             let mut world = self.world.borrow_mut();
             let now = world.now();
-            world.coordinators[self.place].attempts.expect(attempt.clone(), pool(), now);
+            if world.coordinators[self.place].attempts.expect(attempt.clone(), pool(), now).is_none() {
+                return; // A worker has it already.
+            }
             world.goes_wrong(100)
         };
         let Ok(task) = encode(&(attempt, self.incarnation.number)) else { return };

@@ -21,7 +21,8 @@ const CLAIM_AGAIN_MS: (u64, u64) = (100, 1_000);
 const REQUEST_MS: u64 = 2_000;
 /// Several reasons for a heartbeat within this moment make one.
 const MOMENT_MS: u64 = 50;
-const LOST_IN_A_ROW: u32 = 2;
+/// With one more, an attempt would not be extended before its deadline at the worker.
+const LOST_IN_A_ROW: u32 = 1;
 const PUBLISH_AGAIN_MS: u64 = 300;
 const PULL_MS: u64 = 1_000;
 const MESSAGE_MS: u64 = 20;
@@ -334,7 +335,7 @@ impl World {
 
     fn begin(&mut self, asked: Asked, attempt: &AttemptRef, token: AttemptToken, deadline_ms: u64) {
         let by = asked.by;
-        let (number, broken) = self.audit.begin(attempt, by.node);
+        let (number, broken) = self.audit.begin(attempt, by);
         if let Some(broken) = broken {
             let at = format!("{broken}, at {} ms", self.now_ms);
             self.watch.breaks(at);
