@@ -1,12 +1,17 @@
-//! Tasks that are delivered twice.
+//! Tasks that are delivered twice, and claims that are asked twice.
 
 use crate::support::{State, World, agree, agreeable, attempt, config, new_run, task};
+use async_trait::async_trait;
+use bytes::Bytes;
 use skein_common::RunId;
 use skein_common::agent::{RunnerKind, Simulation};
 use skein_common::config::WorkerSettings;
-use skein_common::ports::{Target, TaskDelivery};
-use skein_common::wire::{Task, WorkerRequest, encode};
+use skein_common::ports::{Answers, Control, ControlError, ControlServer, FeedSubscription, Target, TaskDelivery};
+use skein_common::wire::{Task, WorkerOrder, WorkerRequest, encode};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 #[actix_rt::test]
 async fn a_task_that_is_delivered_twice_while_no_slot_is_free_is_carried_out_once() {
@@ -110,4 +115,56 @@ impl World {
         drop(state);
         self.changed.notify_waiters();
     }
+}
+
+/// Takes the first question with it.
+struct DiesWithQuestion {
+    inner: Arc<dyn Control>,
+    asked: Notify,
+    is_dead: AtomicBool,
+}
+
+#[async_trait]
+impl Control for DiesWithQuestion {
+    async fn request(&self, run: &RunId, request: Bytes) -> Result<Bytes, ControlError> {
+        if !self.is_dead.swap(true, Ordering::Relaxed) {
+            self.asked.notify_one();
+            std::future::pending::<()>().await;
+        }
+        self.inner.request(run, request).await
+    }
+
+    async fn ask_owners(&self, request: Bytes) -> Result<Box<dyn Answers>, ControlError> {
+        self.inner.ask_owners(request).await
+    }
+
+    async fn serve(&self) -> Result<Box<dyn ControlServer>, ControlError> {
+        self.inner.serve().await
+    }
+
+    async fn broadcast(&self, message: Bytes) -> Result<(), ControlError> {
+        self.inner.broadcast(message).await
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn FeedSubscription>, ControlError> {
+        self.inner.subscribe().await
+    }
+}
+
+/// The bus would tell the worker only much later that nobody answers, and the worker would leave the task to others.
+#[actix_rt::test]
+async fn a_claim_that_died_with_its_owner_is_asked_again_when_the_next_one_comes() {
+    let (world, run) = (World::new(agreeable(60_000)), new_run());
+    let mut config = config(&world, Path::new("/nonexistent"));
+    let inner = config.ports.control.clone();
+    let control = Arc::new(DiesWithQuestion { inner, asked: Notify::new(), is_dead: AtomicBool::new(false) });
+    config.ports.control = control.clone();
+    let worker = skein_worker::start(config).await.unwrap();
+    world.heard().await;
+    world.dispatch(&simulated(&run, 1));
+    control.asked.notified().await;
+    world.order(WorkerOrder::Report { round: 1 });
+    world.report(&attempt(&run, 1)).await;
+    assert_eq!(claims(&world.state.lock().unwrap(), 1), 1);
+    worker.stop().await;
 }
