@@ -16,7 +16,7 @@ use skein_common::{Payload, RunId};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub attempt_timeout: Duration,
     /// Of tasks that name none; 0 is never.
     pub stall_ms: u64,
+    /// Tells those who wait for an owner that there is a new one.
+    pub owner_came: Notify,
 }
 
 /// One attempt. Its end, whatever it is, is told to Link when it is dropped.

@@ -50,10 +50,12 @@ pub(crate) async fn claim(shared: &Shared, attempt: &AttemptRef, link: &Addr<Lin
             Ok(Err(error)) => debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered"),
             Err(_) => return ClaimOutcome::Nobody,
         }
-        if timeout_at(give_up_at, tokio::time::sleep(pause)).await.is_err() {
-            return ClaimOutcome::Nobody;
+        tokio::select! {
+            () = tokio::time::sleep_until(give_up_at) => return ClaimOutcome::Nobody,
+            () = tokio::time::sleep(pause) => pause = pause_max.min(pause * 2),
+            // It answers once it has heard all workers, so a long pause would be one too many.
+            () = shared.owner_came.notified() => pause = CLAIM_AGAIN.0,
         }
-        pause = pause_max.min(pause * 2);
     }
 }
 

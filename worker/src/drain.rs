@@ -77,6 +77,7 @@ impl Handler<OrderHeard> for Link {
         match message.order {
             WorkerOrder::Report { round } => {
                 self.rounds.insert(round);
+                self.config.shared.owner_came.notify_waiters();
                 self.heartbeat_soon(context);
             }
             WorkerOrder::Drain { worker } => {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-/// Several reasons for a heartbeat within this moment make one.
-const MOMENT: Duration = Duration::from_millis(50);
+/// Several reasons for a heartbeat within this moment make one. New owners wait for it before they give out anything.
+const MOMENT: Duration = Duration::from_millis(10);
 
 impl Link {
     /// Tells all owners who this worker is and which attempts run here. Answers are taken as they come, until the next

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::{error, info};
 
 /// What a worker is made of.
@@ -151,7 +151,8 @@ pub(crate) async fn start_with(
     };
     let attempt_timeout = Duration::from_millis(settings.attempt_timeout_ms);
     let stall_ms = settings.stall_ms;
-    let shared = Rc::new(Shared { ports, info, runners, places, outbox, attempt_timeout, stall_ms });
+    let shared =
+        Rc::new(Shared { ports, info, runners, places, outbox, attempt_timeout, stall_ms, owner_came: Notify::new() });
     let heartbeat = Duration::from_millis(settings.heartbeat_ms);
     let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat, phase };
     let (link, stop) = supervise(link);

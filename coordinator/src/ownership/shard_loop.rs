@@ -146,7 +146,8 @@ impl<R: RunsOfShards> ShardLoop<R> {
             let is_short = {
                 let _moving = self.moving.lock().await;
                 match self.look().await {
-                    Ok(()) => self.rearrange().await,
+                    // One that is no member yet is so in a moment.
+                    Ok(()) => self.rearrange().await || self.holdings.member().is_none(),
                     Err(error) => {
                         tracing::warn!(%error, "the owners of shards cannot be listed");
                         false
