@@ -63,16 +63,19 @@ impl Meter {
 fn watch_children(stopped: &Receiver<()>) -> u64 {
     let first: BTreeMap<i32, u64> = descendants().into_iter().map(|pid| (pid, process_ns(pid))).collect();
     let mut last = first.clone();
+    let mut is_over = false;
     loop {
         let looked = Instant::now();
         for pid in descendants() {
             let ns = process_ns(pid).max(last.get(&pid).copied().unwrap_or(0));
             last.insert(pid, ns);
         }
-        match stopped.recv_timeout(LOOK.max(looked.elapsed() * SHARE_OF_TIME)) {
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => break,
+        if is_over {
+            break;
         }
+        // Of many processes a look takes long, so the last one comes after the end.
+        let pause = LOOK.max(looked.elapsed() * SHARE_OF_TIME);
+        is_over = !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
     }
     last.iter().map(|(pid, ns)| ns.saturating_sub(first.get(pid).copied().unwrap_or(0))).sum()
 }
