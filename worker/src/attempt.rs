@@ -25,7 +25,7 @@ const MAILBOX: usize = 4;
 /// A worker that stops tries so long to tell of its attempts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Answers beyond this go to the blobs: a message of the bus has at most 1 MiB (nats.md: blobs above 512 KiB).
+/// Answers beyond this go to the blobs: a message of the bus has at most 1 MiB.
 const REPORT_BYTES_MAX: usize = 512 * 1024;
 /// Between two tries to store a large answer, at first and at most.
 const PUT_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
