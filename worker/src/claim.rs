@@ -45,7 +45,13 @@ pub(crate) async fn claim(shared: &Shared, attempt: &AttemptRef, link: &Addr<Lin
     loop {
         let asked_at = Instant::now();
         let asking = shared.ports.control.request(&attempt.run, request.clone());
-        match timeout_at(give_up_at, asking).await {
+        let asked = tokio::select! {
+            biased;
+            asked = timeout_at(give_up_at, asking) => asked,
+            // Whoever was asked may have died with the question. If it was the new one, it answers the same again.
+            () = shared.owner_came.notified() => continue,
+        };
+        match asked {
             Ok(Ok(answer)) => return understand(&answer, asked_at, attempt, link).await,
             Ok(Err(error)) => debug!(run_id = %attempt.run, agent = attempt.agent, %error, "claim not answered"),
             Err(_) => return ClaimOutcome::Nobody,
