@@ -212,6 +212,9 @@ async fn apart_if_large(ports: &Ports, run: &RunId, end: AttemptEnd) -> AttemptE
 }
 
 async fn payload_apart(ports: &Ports, run: &RunId, payload: Payload) -> Payload {
+    if ports.shards.is_none() {
+        return payload; // Nothing travels.
+    }
     let (is_json, text) = match payload {
         Payload::Text { text } if text.len() > REPORT_BYTES_MAX => (false, text),
         Payload::Json { json } if json.len() > REPORT_BYTES_MAX => (true, json),
