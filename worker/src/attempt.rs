@@ -25,7 +25,7 @@ const MAILBOX: usize = 4;
 /// A worker that stops tries so long to tell of its attempts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Answers beyond this go to the blobs: a message of the bus has at most 1 MiB (nats.md: blobs above 512 KiB).
+/// Answers beyond this go to the blobs: a message of the bus has at most 1 MiB.
 const REPORT_BYTES_MAX: usize = 512 * 1024;
 /// Between two tries to store a large answer, at first and at most.
 const PUT_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -212,6 +212,9 @@ async fn apart_if_large(ports: &Ports, run: &RunId, end: AttemptEnd) -> AttemptE
 }
 
 async fn payload_apart(ports: &Ports, run: &RunId, payload: Payload) -> Payload {
+    if ports.shards.is_none() {
+        return payload; // Nothing travels.
+    }
     let (is_json, text) = match payload {
         Payload::Text { text } if text.len() > REPORT_BYTES_MAX => (false, text),
         Payload::Json { json } if json.len() > REPORT_BYTES_MAX => (true, json),

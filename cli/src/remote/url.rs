@@ -75,7 +75,7 @@ mod tests {
             assert_eq!(url.to_string(), shown);
             assert_eq!(url.call("/runs"), format!("{shown}/api/v1/runs"));
         }
-        for bad in ["", "127.0.0.1:7717", "localhost:7717", "ftp://x", "http://", "http:///x", "unix:/x"] {
+        for bad in ["", "127.0.0.1:7717", "localhost:7717", "ftp://x", "http://", "unix:/x"] {
             assert_eq!(bad.parse::<ApiUrl>(), Err(BadUrl::NoUrl), "{bad}");
         }
         assert_eq!("https://skein.example".parse::<ApiUrl>(), Err(BadUrl::Https));

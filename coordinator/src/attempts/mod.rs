@@ -5,7 +5,7 @@
 //! | unknown | gone | gone | dropped, counted | - |
 //! | inherited | no answer yet | claimed | delivered | dispatched again, see [`takeover`] |
 //! | dispatched | go, claimed; no answer yet to a worker of a cluster that was not heard | gone | dropped, counted | rejected; lost or dispatched again, see [`Attempts::verdicts`] |
-//! | claimed | go again to the same worker, else gone | extended | delivered, until its run forgets it | lost, unknown |
+//! | claimed | go again to the same worker, gone to others and once its result is here | extended | delivered, until its run forgets it | lost, unknown |
 //! | claimed, interrupted | gone | extended, and told to end | delivered, until its run forgets it | lost, unknown |
 //!
 //! A dispatched attempt that is interrupted is unknown from then on. An attempt of a run that is not known here, or not
@@ -47,6 +47,8 @@ struct Expected {
     standing: Standing,
     /// A person ends it: its worker is told until it reports.
     interrupted: bool,
+    /// Its result is here, though not in the journal yet.
+    is_reported: bool,
 }
 
 /// What is known of an attempt that is not over.
@@ -189,8 +191,10 @@ impl Attempts {
             None => (0, false, false),
         };
         let (order, standing, is_served) = (self.expected_total, Standing::Dispatched, self.workers.serve(&target));
-        self.attempts
-            .insert(attempt, Expected { target, order, since: now, again, is_inherited, standing, interrupted });
+        self.attempts.insert(
+            attempt,
+            Expected { is_reported: false, target, order, since: now, again, is_inherited, standing, interrupted },
+        );
         Some(is_served)
     }
 
@@ -237,6 +241,8 @@ impl Attempts {
         };
         let token = match &expected.standing {
             Standing::Inherited => return None,
+            // A second copy of its task must not be carried out again.
+            Standing::Claimed(_) if expected.is_reported => return Some(ClaimAnswer::Gone),
             Standing::Claimed(claimed) if claimed.worker == claim.worker && !expected.interrupted => claimed.token,
             Standing::Claimed(_) => return Some(ClaimAnswer::Gone),
             // The next owner could not know that it may have the attempt: it has to be in the table first.
@@ -305,6 +311,9 @@ impl Attempts {
         };
         if is_from_its_worker {
             self.settle_inherited(report);
+            if let Some(expected) = self.attempts.get_mut(&report.attempt) {
+                expected.is_reported = true;
+            }
             return true;
         }
         self.stale_answers += 1;

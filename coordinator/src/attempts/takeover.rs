@@ -1,5 +1,4 @@
-//! Takeover: what an owner does about attempts that an earlier owner dispatched (nats.md calls a claim a hint that
-//! heartbeats restore).
+//! Takeover: what an owner does about attempts that an earlier owner dispatched. Heartbeats restore who claimed them.
 //!
 //! | takeover | until | claims of its attempts |
 //! |---|---|---|
@@ -124,8 +123,10 @@ impl Attempts {
         self.expected_total += 1;
         let (order, standing) = (self.expected_total, Standing::Inherited);
         let (again, is_inherited, interrupted) = (0, true, false);
-        self.attempts
-            .insert(attempt, Expected { target, order, since: now, again, is_inherited, standing, interrupted });
+        self.attempts.insert(
+            attempt,
+            Expected { target, order, since: now, again, is_inherited, standing, interrupted, is_reported: false },
+        );
     }
 
     /// Whether workers have to be asked to report, and with which numbers.

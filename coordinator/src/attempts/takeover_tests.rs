@@ -207,6 +207,19 @@ fn r04_runs_that_are_taken_over_all_the_time_do_not_keep_each_other_waiting() {
 }
 
 #[test]
+fn l01_a_second_copy_of_a_task_is_not_begun_when_its_result_is_here() {
+    let (now, worker) = (Instant::now(), info("one", 1));
+    let mut attempts = taken_over(&[], now);
+    drain(&mut attempts, now);
+    attempts.hear(&beat(&worker, &[], &[]), now);
+    attempts.expect(attempt(1), pool(), now);
+    let go = claim_of(&mut attempts, 1, &worker, now);
+    assert_eq!(claim_of(&mut attempts, 1, &worker, now), go, "the answer was lost");
+    assert!(attempts.accepts(&report(1, 99)));
+    assert_eq!(claim_of(&mut attempts, 1, &worker, now), Some(ClaimAnswer::Gone));
+}
+
+#[test]
 fn a_new_run_makes_nobody_report() {
     let now = Instant::now();
     let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
