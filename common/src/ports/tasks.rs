@@ -18,7 +18,7 @@ pub enum Target {
 /// Contract:
 /// - A dispatched task is delivered to one puller of its target at a time; first dispatched, first delivered.
 /// - A pull answers with 1 to `max` tasks and waits while there is none. Dropping a pull loses no task.
-/// - A task that is not marked done may be delivered again; one that is done is not.
+/// - A task that is not marked done may be delivered again; one that is done is not, unless the queue died.
 /// - `dispatch` to a host that no worker serves answers `NobodyServes` and stores nothing.
 /// - After `leave` a puller gets nothing more of the target until it pulls again; a host that nobody else serves is
 ///   served by nobody then.
@@ -32,6 +32,10 @@ pub trait Tasks: Send + Sync {
     /// This process will not pull from the target any more. What it was given and did not pull may be lost where
     /// nothing is stored; its owners dispatch that again.
     async fn leave(&self, target: &Target);
+    /// Waits until the queue may have died and lost tasks that it had taken. Never where it ends with this process.
+    async fn died(&self) {
+        std::future::pending().await
+    }
     /// The task needs no further delivery.
     async fn done(&self, delivery: u64) -> Result<(), TasksError>;
 }

@@ -3,8 +3,8 @@
 
 use super::lookups::{Lookups, is_over};
 use super::messages::{
-    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, Inherit, Interrupt, RegisterRun, ResultsArrived,
-    WorkerAsked,
+    Deliver, Expect, ExpectedAttempt, Forget, ForgetRun, Incoming, Inherit, Interrupt, QueueDied, RegisterRun,
+    ResultsArrived, WorkerAsked,
 };
 use crate::attempts::{Attempts, Consequences, News};
 use crate::ownership::Holdings;
@@ -107,7 +107,7 @@ impl Fleet {
                     return Reported::Accepted(Box::new(report));
                 }
                 // Its run may be on its way here: it is delivered again once it is.
-                let may_come = !self.attempts.knows(run) || self.attempts.is_reading(run);
+                let may_come = !self.attempts.knows(run) || self.attempts.is_reading(run) || !self.may_answer(run);
                 if may_come && !self.lookups.is_over(run) {
                     Reported::Early(report.attempt.run)
                 } else {
@@ -185,7 +185,7 @@ impl Fleet {
             let Ok(bytes) = encode(&ResultsMarker { marker }) else { continue };
             let results = self.ports.results.clone();
             let sent = async move {
-                if let Err(error) = results.publish(&run, bytes).await {
+                if let Err(error) = results.queue(&run, bytes).await {
                     tracing::warn!(run_id = %run, %error, "whether results are on their way is not known yet");
                 }
             };
@@ -262,6 +262,7 @@ impl Actor for Fleet {
         let look = Duration::from_millis((shortest_ms / 4).clamp(100, 1000));
         ctx.run_interval(look, |fleet, context| fleet.lose_the_silent(context));
         let (address, ports) = (ctx.address(), self.ports.clone());
+        actix::spawn(watch_queue(ports.clone(), address.clone().recipient()));
         actix::spawn(pump_requests(ports.clone(), address.clone().recipient()));
         actix::spawn(pump_results(ports, address.recipient()));
     }
@@ -281,6 +282,16 @@ async fn pump_requests(ports: Ports, fleet: Recipient<WorkerAsked>) {
     };
     while let Some(request) = server.next().await {
         if fleet.send(WorkerAsked(request)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells when the queue of tasks may have lost some; ends with the actor.
+async fn watch_queue(ports: Ports, fleet: Recipient<QueueDied>) {
+    while fleet.connected() {
+        ports.tasks.died().await;
+        if fleet.send(QueueDied).await.is_err() {
             return;
         }
     }
@@ -355,6 +366,17 @@ impl Handler<Interrupt> for Fleet {
 
     fn handle(&mut self, message: Interrupt, _: &mut Context<Fleet>) -> Option<Command> {
         self.attempts.interrupt(&message.attempt, Instant::now())
+    }
+}
+
+impl Handler<QueueDied> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, _: QueueDied, _: &mut Context<Fleet>) {
+        let now = Instant::now();
+        self.attempts.doubt_queues();
+        let again = self.attempts.overdue(now);
+        self.follow(Consequences { verdicts: Vec::new(), again }, now);
     }
 }
 

@@ -155,6 +155,11 @@ pub(crate) struct RegisterRun {
 #[rtype(result = "()")]
 pub(crate) struct Inherit(pub Inheritance);
 
+/// The queue of tasks may have lost some. Sent by: who watches it. Answered when their runs were told.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct QueueDied;
+
 /// Nothing of this run is expected any more: it ended or is left. Sent by: Root.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -3,6 +3,7 @@
 //!
 //! One struct per message in `messages.rs`, one handler each. Each actor says its mailbox limit where it is created.
 
+mod dispatcher;
 mod feed;
 mod fleet;
 mod inbox;

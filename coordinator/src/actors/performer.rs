@@ -1,5 +1,6 @@
 //! Performer: carries out what a run decided, once it is in the journal.
 
+use super::dispatcher::{Dispatched, Dispatcher, rejection};
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::inbox::Inbox;
@@ -12,8 +13,6 @@ use crate::journal::load_text;
 use crate::script_files::read_script;
 use actix::Addr;
 use async_trait::async_trait;
-use bytes::Bytes;
-use skein_common::agent::Cause;
 use skein_common::ports::{Ports, Target, TasksError};
 use skein_common::view::RunView;
 use skein_common::wire::{AttemptRef, Cancel, Task, encode};
@@ -28,19 +27,6 @@ const DEFAULT_POOL: &str = "default";
 /// Watchers see the run as a whole at most this often.
 pub(super) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a host whose worker was heard of lately may have none: a server that was restarted has its workers back by
-/// then.
-const SERVED_HOST_WAIT_MS: u64 = 10_000;
-/// Between two looks for a worker of a host that nobody serves yet.
-const HOST_AGAIN: Duration = Duration::from_millis(250);
-
-/// A task that is with nobody.
-struct Undispatched {
-    error: TasksError,
-    task: Bytes,
-    target: Target,
-}
-
 fn default_pool() -> Target {
     Target::Pool(DEFAULT_POOL.to_owned())
 }
@@ -51,14 +37,6 @@ fn target_of(spec: &AgentSpec) -> Target {
         (None, Some(pool)) => Target::Pool(pool.clone()),
         (None, None) => default_pool(),
     }
-}
-
-fn rejection(agent: AgentNumber, attempt: AttemptNumber, error: &TasksError) -> Command {
-    let (cause, detail) = match error {
-        TasksError::NobodyServes { .. } => (Cause::Failed, "no_worker"),
-        _ => (Cause::Lost, "not_dispatched"),
-    };
-    Command::Reject { agent, attempt, cause, detail: detail.to_owned(), message: error.to_string() }
 }
 
 /// Carries out the effects of one run.
@@ -196,64 +174,30 @@ impl RunPerformer {
             return tracing::error!(run_id = %self.run, "fleet is gone");
         };
         let to_send = dispatches.into_iter().zip(answers).filter_map(|(task, is_served)| Some((task, is_served?)));
-        let sent = to_send.map(async |((agent, attempt), is_served)| {
-            (agent, attempt, is_served, self.dispatch_one(state, agent, attempt).await)
-        });
-        for (agent, attempt, is_served, sent) in futures::future::join_all(sent).await {
-            if let Err(undispatched) = sent {
-                self.not_dispatched(agent, attempt, is_served, undispatched).await;
-            }
+        let tasks = to_send.filter_map(|((agent, attempt), is_served)| self.task(state, agent, attempt, is_served));
+        self.dispatcher().dispatch(tasks.collect()).await;
+    }
+
+    fn dispatcher(&self) -> Dispatcher {
+        Dispatcher {
+            run: self.run.clone(),
+            tasks: self.ports.tasks.clone(),
+            inbox: self.inbox.clone(),
+            fleet: self.fleet.clone(),
+            host_wait_ms: self.host_wait_ms,
+            is_cluster: self.ports.shards.is_some(),
         }
     }
 
-    async fn not_dispatched(&self, agent: AgentNumber, attempt: AttemptNumber, is_served: bool, task: Undispatched) {
-        // A worker that was heard of a moment ago, and its connection, may come back.
-        let wait_ms = if is_served { self.host_wait_ms.max(SERVED_HOST_WAIT_MS) } else { self.host_wait_ms };
-        match task.error {
-            TasksError::NobodyServes { .. } if wait_ms > 0 => {
-                self.wait_for_host(agent, attempt, Duration::from_millis(wait_ms), task);
-            }
-            // It may be with a worker all the same. Nobody who claims it late is refused, and else it is dispatched
-            // again: the bus is away, or its queue is full.
-            TasksError::Unavailable { .. } | TasksError::Full { .. } if self.ports.shards.is_some() => {
-                tracing::warn!(run_id = %self.run, agent, error = %task.error, "task not dispatched yet");
-            }
-            error => {
-                self.forget(vec![self.attempt(agent, attempt)]).await;
-                self.inbox.push(rejection(agent, attempt, &error));
-            }
-        }
-    }
-
-    /// The worker of a host may come yet.
-    fn wait_for_host(&self, agent: AgentNumber, attempt: AttemptNumber, wait: Duration, waiting: Undispatched) {
-        let (tasks, inbox, fleet) = (self.ports.tasks.clone(), self.inbox.clone(), self.fleet.clone());
-        let (until, forget) = (Instant::now() + wait, Forget { attempts: vec![self.attempt(agent, attempt)] });
-        let Undispatched { task, target, .. } = waiting;
-        actix::spawn(async move {
-            loop {
-                tokio::time::sleep(HOST_AGAIN).await;
-                match tasks.dispatch(&target, task.clone()).await {
-                    Ok(()) => return,
-                    Err(TasksError::NobodyServes { .. } | TasksError::Unavailable { .. })
-                        if Instant::now() < until && inbox.is_live() => {}
-                    Err(error) => {
-                        let _fleet_is_gone = fleet.send(forget).await;
-                        return inbox.push(rejection(agent, attempt, &error));
-                    }
-                }
-            }
-        });
-    }
-
-    async fn dispatch_one(
+    /// What a worker gets to know of an attempt.
+    fn task(
         &self,
         state: &RunState,
         number: AgentNumber,
         attempt: AttemptNumber,
-    ) -> Result<(), Undispatched> {
-        let Some(agent) = state.agent(number) else { return Ok(()) };
-        let spec = &agent.spec;
+        is_served: bool,
+    ) -> Option<Dispatched> {
+        let spec = &state.agent(number)?.spec;
         let definition = spec
             .agent_type
             .as_ref()
@@ -277,14 +221,13 @@ impl RunPerformer {
             stall_ms: spec.stall_ms,
             isolation: spec.isolation,
         };
-        let target = target_of(spec);
-        let sent = match encode(&task) {
-            Ok(task) => (self.ports.tasks.dispatch(&target, task.clone()).await, task),
-            Err(error) => (Err(TasksError::Unavailable { source: Box::new(error) }), Bytes::new()),
-        };
-        match sent {
-            (Ok(()), _) => Ok(()),
-            (Err(error), task) => Err(Undispatched { error, task, target }),
+        match encode(&task) {
+            Ok(task) => Some(Dispatched { agent: number, attempt, target: target_of(spec), task, is_served }),
+            Err(error) => {
+                let error = TasksError::Unavailable { source: Box::new(error) };
+                self.inbox.push(rejection(number, attempt, &error));
+                None
+            }
         }
     }
 

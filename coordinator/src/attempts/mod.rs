@@ -42,6 +42,8 @@ struct Expected {
     since: Instant,
     /// How often it was dispatched again.
     again: u32,
+    /// Its queue died after it was dispatched.
+    is_doubted: bool,
     /// An earlier owner may have let a worker start it.
     is_inherited: bool,
     standing: Standing,
@@ -193,7 +195,17 @@ impl Attempts {
         let (order, standing, is_served) = (self.expected_total, Standing::Dispatched, self.workers.serve(&target));
         self.attempts.insert(
             attempt,
-            Expected { is_reported: false, target, order, since: now, again, is_inherited, standing, interrupted },
+            Expected {
+                is_reported: false,
+                is_doubted: false,
+                target,
+                order,
+                since: now,
+                again,
+                is_inherited,
+                standing,
+                interrupted,
+            },
         );
         Some(is_served)
     }
@@ -370,6 +382,7 @@ impl Attempts {
     #[must_use]
     pub fn overdue(&self, now: Instant) -> Vec<AttemptRef> {
         let is_overdue = |attempt: &AttemptRef, expected: &Expected| match expected.standing {
+            Standing::Dispatched if expected.is_doubted => true,
             Standing::Dispatched => {
                 let wait = self.claim_wait() * 2u32.pow(expected.again.min(DOUBLED_MAX));
                 now.duration_since(expected.since) >= wait && !self.moves_towards(expected, now)
@@ -380,6 +393,14 @@ impl Attempts {
         };
         let overdue = self.attempts.iter().filter(|(attempt, known)| self.shares_workers && is_overdue(attempt, known));
         overdue.map(|(attempt, _)| attempt.clone()).collect()
+    }
+
+    /// What waits in the queues of pools may be gone.
+    pub fn doubt_queues(&mut self) {
+        let waits = |expected: &&mut Expected| {
+            matches!((&expected.standing, &expected.target), (Standing::Dispatched, Target::Pool(_)))
+        };
+        self.attempts.values_mut().filter(waits).for_each(|expected| expected.is_doubted = true);
     }
 
     /// Tasks of a target are claimed in their order: while others are claimed, and none after this one, its turn comes.
@@ -462,6 +483,22 @@ mod tests {
         assert_eq!(attempts.verdicts(over), [], "a worker has a slot for it from now on");
         let lost = Command::Lose { agent: 2, attempt: 1, ours: true };
         assert_eq!(attempts.verdicts(over + wait), [(attempt(2), lost)]);
+    }
+
+    #[test]
+    fn what_waits_in_a_queue_that_died_is_dispatched_again_once() {
+        let now = Instant::now();
+        let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+        attempts.register(&attempt(1).run, 1);
+        let host = Target::Host(String::from("nginx-01"));
+        for (agent, target) in [(1, pool()), (2, host)] {
+            attempts.expect(attempt(agent), target, now);
+        }
+        assert_eq!(attempts.overdue(now), []);
+        attempts.doubt_queues();
+        assert_eq!(attempts.overdue(now), [attempt(1)], "tasks of hosts are in no queue");
+        assert_eq!(attempts.expect(attempt(1), pool(), now), Some(false));
+        assert_eq!(attempts.overdue(now), []);
     }
 
     #[test]

@@ -125,7 +125,17 @@ impl Attempts {
         let (again, is_inherited, interrupted) = (0, true, false);
         self.attempts.insert(
             attempt,
-            Expected { target, order, since: now, again, is_inherited, standing, interrupted, is_reported: false },
+            Expected {
+                is_reported: false,
+                is_doubted: false,
+                target,
+                order,
+                since: now,
+                again,
+                is_inherited,
+                standing,
+                interrupted,
+            },
         );
     }
 

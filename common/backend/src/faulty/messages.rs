@@ -39,6 +39,10 @@ impl Tasks for FaultyTasks {
         self.inner.leave(target).await;
     }
 
+    async fn died(&self) {
+        self.inner.died().await;
+    }
+
     async fn done(&self, delivery: u64) -> Result<(), TasksError> {
         self.inner.done(delivery).await
     }
@@ -76,6 +80,10 @@ impl FaultyResults {
 impl Results for FaultyResults {
     async fn publish(&self, run: &RunId, result: Bytes) -> Result<(), ResultsError> {
         self.dice.write(self.inner.publish(run, result)).await
+    }
+
+    async fn queue(&self, run: &RunId, result: Bytes) -> Result<(), ResultsError> {
+        self.dice.write(self.inner.queue(run, result)).await
     }
 
     async fn consume(&self, max: usize) -> Result<Vec<ResultDelivery>, ResultsError> {

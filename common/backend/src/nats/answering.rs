@@ -1,6 +1,7 @@
 //! The answering side of control: questions about the attached shards, and those to all owners.
 
 use super::backend::Bus;
+use super::bundle::{PartAnswer, parts_of};
 use super::control::{Asker, DROPPED};
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::{AbortHandle, Abortable, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
 use skein_common::ports::{BoxError, ControlRequest, ControlServer, Reply, Shard};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -37,6 +38,10 @@ type Source = Abortable<Subscriber>;
 /// The one that answers now.
 pub(super) struct NatsServer {
     client: Client,
+    /// Where each message is one question; those of other subjects are bundles, if questions come in bundles at all.
+    plain: Option<String>,
+    /// Parts of a bundle that were not taken yet.
+    parts: VecDeque<ControlRequest>,
     sources: SelectAll<Source>,
     /// Brings the subscriptions of shards that are attached later; ends when another server takes over.
     added: mpsc::UnboundedReceiver<Source>,
@@ -88,7 +93,9 @@ impl Answering {
             self.listen_to_shard(shard).await?;
         }
         self.heard_by_server().await?;
-        Ok(NatsServer { client: self.client().clone(), sources: SelectAll::new(), added })
+        let plain = self.asker.bundles().then(|| self.asker.to_all(&self.bus));
+        let (client, sources, parts) = (self.client().clone(), SelectAll::new(), VecDeque::new());
+        Ok(NatsServer { client, plain, parts, sources, added })
     }
 
     /// Subscribes for the server of now, if there is one.
@@ -119,6 +126,9 @@ impl Answering {
 impl ControlServer for NatsServer {
     async fn next(&mut self) -> Option<ControlRequest> {
         loop {
+            if let Some(part) = self.parts.pop_front() {
+                return Some(part);
+            }
             let message = tokio::select! {
                 source = self.added.recv() => {
                     self.sources.push(source?);
@@ -126,9 +136,7 @@ impl ControlServer for NatsServer {
                 }
                 Some(message) = self.sources.next() => message,
             };
-            if let Some(request) = question(&self.client, message) {
-                return Some(request);
-            }
+            self.take_in(message);
         }
     }
 }
@@ -140,8 +148,23 @@ impl Drop for NatsServer {
             self.sources.push(source);
         }
         while let Some(Some(message)) = self.sources.next().now_or_never() {
-            drop(question(&self.client, message));
+            self.take_in(message);
         }
+    }
+}
+
+impl NatsServer {
+    fn take_in(&mut self, message: Message) {
+        if self.plain.as_ref().is_none_or(|plain| *plain == *message.subject) {
+            self.parts.extend(question(&self.client, message));
+            return;
+        }
+        let parts = parts_of(&self.client, message).into_iter();
+        let request = |(request, answer): (_, PartAnswer)| ControlRequest {
+            request,
+            reply: Reply::new(move |bytes| answer.send(bytes)),
+        };
+        self.parts.extend(parts.map(request));
     }
 }
 
@@ -175,7 +198,7 @@ impl Drop for Answer {
 }
 
 /// Sends without waiting: there is nearly always room on the way to the connection.
-fn publish(client: &Client, to: Subject, headers: HeaderMap, bytes: Bytes) {
+pub(super) fn publish(client: &Client, to: Subject, headers: HeaderMap, bytes: Bytes) {
     let client = client.clone();
     let mut sending = Box::pin(async move {
         if headers.is_empty() {

@@ -134,7 +134,7 @@ impl Connection {
 
     /// Waits until there is a connection. What is sent without one is sent later, perhaps when nobody waits for it any
     /// more and it was sent again.
-    async fn connected(&self) {
+    pub(super) async fn connected(&self) {
         let mut connects = self.connects.clone();
         loop {
             connects.mark_unchanged();

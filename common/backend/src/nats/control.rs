@@ -2,6 +2,7 @@
 
 use super::answering::{Answering, NatsServer};
 use super::backend::Bus;
+use super::bundle::{Answer, Bundler};
 use super::connection::RequestError;
 use super::feed::NatsFeed;
 use async_nats::{HeaderMap, StatusCode, Subscriber};
@@ -35,6 +36,7 @@ pub(super) struct NatsControl {
     bus: Arc<Bus>,
     asker: Asker,
     answering: Arc<Answering>,
+    bundler: Option<Bundler>,
     broadcasts: NatsFeed,
 }
 
@@ -56,6 +58,11 @@ impl Asker {
         }
     }
 
+    /// Workers ask for all their attempts at once, people one by one.
+    pub fn bundles(self) -> bool {
+        self == Asker::Workers
+    }
+
     fn answer_within(self) -> Duration {
         match self {
             Asker::Workers => WORKER_ANSWER_WITHIN,
@@ -74,7 +81,8 @@ impl Asker {
 impl NatsControl {
     pub fn new(bus: Arc<Bus>, asker: Asker, feed: NatsFeed) -> NatsControl {
         let answering = Arc::new(Answering::new(bus.clone(), asker));
-        NatsControl { bus, asker, answering, broadcasts: feed }
+        let bundler = asker.bundles().then(|| Bundler::start(&bus.connection));
+        NatsControl { bus, asker, answering, bundler, broadcasts: feed }
     }
 
     /// Questions about the runs of the shard come to the server of this process from now on.
@@ -91,6 +99,12 @@ impl NatsControl {
 impl Control for NatsControl {
     async fn request(&self, run: &RunId, request: Bytes) -> Result<Bytes, ControlError> {
         let subject = self.asker.about_shard(&self.bus, self.bus.shard(run));
+        if let Some(bundler) = &self.bundler {
+            return match bundler.ask(subject, request, self.asker.answer_within()).await {
+                Answer::Here(answer) => Ok(answer),
+                Answer::Dropped | Answer::Nobody | Answer::Lost => Err(ControlError::NoAnswer),
+            };
+        }
         match self.bus.connection.request_within(&subject, HeaderMap::new(), request, self.asker.answer_within()).await
         {
             Ok(answer) if was_dropped(&answer) => Err(ControlError::NoAnswer),

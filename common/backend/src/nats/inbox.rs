@@ -1,5 +1,6 @@
 //! Results in this process: those that wait to be consumed, and those that are consumed and not done.
 
+use super::bundle::PartAnswer;
 use super::delivered::Delivered;
 use super::intake::Intake;
 use super::names;
@@ -10,10 +11,15 @@ use skein_common::RunId;
 use skein_common::ports::{ResultDelivery, Shard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Results of one shard on their way to here or waiting here. A run has at most 16, and large texts of them are blobs.
 const WAITING_PER_SHARD_MAX: usize = 128;
+/// Results that are here and not done. Beyond them the queue has to hold what comes.
+const OPEN_MAX: usize = 8192;
+/// Deliveries from here on are offers: no stream has so many messages.
+const FIRST_OFFER: u64 = 1 << 63;
 /// Ends a message that nobody can use.
 const TERM: Bytes = Bytes::from_static(b"+TERM");
 
@@ -26,8 +32,9 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By sequence in the stream, which is also their delivery.
+    /// By delivery: what the stream delivers by its sequence there, offers by a number from [`FIRST_OFFER`] on.
     open: BTreeMap<u64, Open>,
+    offers: u64,
     waiting: BTreeSet<u64>,
     shards: BTreeMap<Shard, ShardState>,
 }
@@ -37,7 +44,18 @@ struct Open {
     run: RunId,
     shard: Shard,
     result: Bytes,
-    ack: Subject,
+    ack: Ack,
+    /// An offer whose sender has given up, and which comes by way of the stream from then on.
+    until: Option<Instant>,
+}
+
+/// How its sender is told that a result is done.
+#[derive(Debug)]
+pub(super) enum Ack {
+    /// The stream keeps it until this subject is told.
+    Stream(Subject),
+    /// The worker waits. Dropped, it sends the result to the stream.
+    Offer(PartAnswer),
 }
 
 #[derive(Debug)]
@@ -73,6 +91,7 @@ impl Inbox {
 
     fn take_now(&self, max: usize) -> Vec<ResultDelivery> {
         let mut state = self.state();
+        state.forget_late_offers();
         let mut taken = Vec::new();
         while taken.len() < max
             && let Some(delivery) = state.waiting.pop_first()
@@ -91,6 +110,7 @@ impl Inbox {
     /// What was consumed of the run waits again.
     pub fn redeliver(&self, run: &RunId) {
         let mut state = self.state();
+        state.forget_late_offers();
         let of_run: Vec<u64> = state.open.iter().filter(|(_, open)| open.run == *run).map(|(n, _)| *n).collect();
         for delivery in of_run {
             state.wait(delivery);
@@ -99,8 +119,8 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Where to acknowledge it; `None` when that was done, or the shard is not ours any more.
-    pub fn done(&self, delivery: u64) -> Option<Subject> {
+    /// How to acknowledge it; `None` when that was done, or the shard is not ours any more.
+    pub fn done(&self, delivery: u64) -> Option<Ack> {
         let mut state = self.state();
         let open = state.open.remove(&delivery)?;
         if state.waiting.remove(&delivery) {
@@ -112,9 +132,9 @@ impl Inbox {
     /// The shard's results are somebody else's from now on.
     pub fn forget(&self, shard: Shard) {
         let mut state = self.state();
-        let of_shard: Vec<u64> = state.open.extract_if(.., |_, open| open.shard == shard).map(|(n, _)| n).collect();
-        for delivery in of_shard {
-            state.waiting.remove(&delivery);
+        let of_shard: Vec<(u64, Open)> = state.open.extract_if(.., |_, open| open.shard == shard).collect();
+        for (delivery, _) in &of_shard {
+            state.waiting.remove(delivery);
         }
         state.shards.remove(&shard);
     }
@@ -125,7 +145,27 @@ impl Inbox {
             return; // Detached in this moment.
         }
         let delivery = message.sequence;
-        state.open.insert(delivery, Open { run, shard, result: message.payload, ack: message.ack });
+        state
+            .open
+            .insert(delivery, Open { run, shard, result: message.payload, ack: Ack::Stream(message.ack), until: None });
+        state.wait(delivery);
+        drop(state);
+        self.arrived.notify_one();
+    }
+}
+
+impl Inbox {
+    /// A result whose sender waits for so long until it is done.
+    pub fn put_offer(&self, shard: Shard, offer: (RunId, Bytes), answer: PartAnswer, wait: Duration) {
+        let (run, result) = offer;
+        let mut state = self.state();
+        if !state.shards.contains_key(&shard) || state.open.len() >= OPEN_MAX {
+            return;
+        }
+        let until = Some(Instant::now() + wait);
+        let delivery = FIRST_OFFER + state.offers;
+        state.offers += 1;
+        state.open.insert(delivery, Open { run, shard, result, ack: Ack::Offer(answer), until });
         state.wait(delivery);
         drop(state);
         self.arrived.notify_one();
@@ -139,6 +179,20 @@ impl State {
             && let Some(shard) = self.shards.get_mut(&open.shard)
         {
             shard.waiting += 1;
+        }
+    }
+
+    /// Offers come in the order in which they end.
+    fn forget_late_offers(&mut self) {
+        let now = Instant::now();
+        while let Some((&delivery, Open { shard, until: Some(until), .. })) = self.open.range(FIRST_OFFER..).next()
+            && *until <= now
+        {
+            let shard = *shard;
+            self.open.remove(&delivery);
+            if self.waiting.remove(&delivery) {
+                self.left(shard);
+            }
         }
     }
 

@@ -57,7 +57,7 @@ pub fn streams(names: &Names, settings: &NatsSettings, level: Level) -> Vec<Want
         wanted(names.blobs_stream(), names.blobs_subjects(), newest_of_each_subject),
         wanted(names.directory_stream(), names.directory_subjects(), directory(level)),
         wanted(names.leases_stream(), names.leases_subjects(), leases(level)),
-        wanted(names.tasks_stream(), names.tasks_subjects(), tasks()),
+        wanted(names.tasks_stream(), names.tasks_subjects(), tasks(settings, level)),
         wanted(names.results_stream(), names.results_subjects(), results()),
     ]
 }
@@ -79,13 +79,19 @@ fn leases(level: Level) -> Value {
     config
 }
 
-fn tasks() -> Value {
-    json!({
+/// Tasks need no flush of their own: the journal has them too, and owners dispatch again what a server lost that died.
+/// Servers that replicate do not lose them, and do not take the option.
+fn tasks(settings: &NatsSettings, level: Level) -> Value {
+    let mut config = json!({
         "retention": "workqueue",
         "max_msgs_per_subject": POOL_TASKS_MAX,
         "discard_new_per_subject": true,
         "max_age": nanoseconds(TASK_AGE_MAX),
-    })
+    });
+    if level == Level::Production && settings.replicas == 1 {
+        config["persist_mode"] = json!("async");
+    }
+    config
 }
 
 fn results() -> Value {

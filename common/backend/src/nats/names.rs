@@ -198,6 +198,12 @@ impl Names {
         self.join(format_args!(".c.{shard}"))
     }
 
+    /// Ends of attempts of a shard's runs, for its owner.
+    #[must_use]
+    pub fn ends(&self, shard: Shard) -> String {
+        self.join(format_args!(".e.{shard}"))
+    }
+
     /// Questions of other owners about the runs of a shard; workers may not ask here.
     #[must_use]
     pub fn steering(&self, shard: Shard) -> String {
@@ -368,6 +374,7 @@ mod tests {
         assert_eq!(names.directory_subject("runs", "a/b"), "$KV.p_directory.runs.a=2Fb");
         assert_eq!(names.directory_table("runs"), "$KV.p_directory.runs.*");
         assert_eq!((names.claims(3), names.steering(3)), (String::from("p.c.3"), String::from("p.s.3")));
+        assert_eq!(names.ends(3), "p.e.3");
         assert_eq!(names.blob_part(&run, &digest, 3), "p.b.wf_01kb3v9m5c7w8t3xq2r4y6z8a0.ab12.3");
         assert_eq!(run_of("p.j.4.wf_01kb3v9m5c7w8t3xq2r4y6z8a0"), Some(run));
         assert_eq!(last_part("$KV.p_directory.runs.a=2Fb").as_deref(), Some("a/b"));

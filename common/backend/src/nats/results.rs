@@ -2,8 +2,11 @@
 
 use super::api::ApiError;
 use super::backend::Bus;
+use super::background::Background;
+use super::connection::RequestError;
 use super::consumers::{self, Consumer, Made};
-use super::inbox::{Inbox, ShardIntake};
+use super::direct::{self, Direct};
+use super::inbox::{Ack, Inbox, ShardIntake};
 use super::patience::Patience;
 use super::puller::Puller;
 use super::stored::store;
@@ -32,6 +35,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct NatsResults {
     bus: Arc<Bus>,
+    direct: Direct,
     inbox: Arc<Inbox>,
     attached: Mutex<BTreeMap<Shard, Attached>>,
 }
@@ -40,11 +44,13 @@ pub(super) struct NatsResults {
 struct Attached {
     consumer: Consumer,
     _puller: Puller,
+    _offers: Background,
 }
 
 impl NatsResults {
     pub fn new(bus: Arc<Bus>) -> NatsResults {
-        NatsResults { bus, inbox: Arc::default(), attached: Mutex::default() }
+        let direct = Direct::new(bus.clone());
+        NatsResults { bus, direct, inbox: Arc::default(), attached: Mutex::default() }
     }
 
     fn attached(&self) -> MutexGuard<'_, BTreeMap<Shard, Attached>> {
@@ -67,7 +73,10 @@ impl NatsResults {
         self.take_over(&consumer, &stem).await?;
         let intake = Arc::new(ShardIntake::new(shard, self.inbox.clone(), self.bus.connection.client().clone()));
         let puller = Puller::start(&self.bus.connection, consumer.clone(), intake, HEARTBEAT);
-        self.attached().insert(shard, Attached { consumer, _puller: puller });
+        let offers = direct::listen(&self.bus, shard, self.inbox.clone()).await;
+        let offers = offers
+            .map_err(|error| RequestError::Other { subject: self.bus.names.ends(shard), source: error.into() })?;
+        self.attached().insert(shard, Attached { consumer, _puller: puller, _offers: offers });
         Ok(())
     }
 
@@ -114,6 +123,13 @@ impl NatsResults {
 #[async_trait]
 impl Results for NatsResults {
     async fn publish(&self, run: &RunId, result: Bytes) -> Result<(), ResultsError> {
+        if self.direct.offer(run, &result).await {
+            return Ok(());
+        }
+        self.queue(run, result).await
+    }
+
+    async fn queue(&self, run: &RunId, result: Bytes) -> Result<(), ResultsError> {
         let subject = self.bus.names.result_subject(self.bus.shard(run), run);
         let mut headers = HeaderMap::new();
         // A result that is sent again, since its acknowledgement was lost, is stored once.
@@ -132,7 +148,11 @@ impl Results for NatsResults {
 
     async fn done(&self, delivery: u64) -> Result<(), ResultsError> {
         match self.inbox.done(delivery) {
-            Some(ack) => self.bus.connection.client().publish(ack, ACK).await.map_err(unavailable),
+            Some(Ack::Stream(ack)) => self.bus.connection.client().publish(ack, ACK).await.map_err(unavailable),
+            Some(Ack::Offer(answer)) => {
+                answer.send(Bytes::new());
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct NatsTasks {
     pools: Mutex<BTreeMap<String, Arc<PulledPool>>>,
     hosts: Mutex<BTreeMap<String, Arc<OnceCell<Host>>>>,
     acks: Acks,
+    /// The server process that had the queue when it was last known not to have died.
+    server: Mutex<String>,
 }
 
 #[derive(Debug)]
@@ -38,12 +40,21 @@ struct PulledPool {
 impl NatsTasks {
     pub fn new(bus: Arc<Bus>) -> NatsTasks {
         let acks = Acks::new(bus.connection.client().clone(), bus.ack_wait());
-        NatsTasks { bus, pools: Mutex::default(), hosts: Mutex::default(), acks }
+        let server = Mutex::new(bus.connection.client().server_info().server_id);
+        NatsTasks { bus, pools: Mutex::default(), hosts: Mutex::default(), acks, server }
     }
 
     fn pool(&self, name: &str) -> Arc<PulledPool> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.entry(name.to_owned()).or_insert_with(|| Arc::new(PulledPool::start(&self.bus, name))).clone()
+    }
+
+    /// Whether this is another server process than the one before; it is the one before from now on.
+    fn is_another(&self, server: String) -> bool {
+        let mut before = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_another = *before != server;
+        *before = server;
+        is_another
     }
 
     /// Tasks of a pool that came and that no pull took yet.
@@ -109,6 +120,24 @@ impl Tasks for NatsTasks {
         match target {
             Target::Pool(pool) => drop(self.pools.lock().unwrap_or_else(PoisonError::into_inner).remove(pool)),
             Target::Host(host) => drop(self.hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(host)),
+        }
+    }
+
+    /// A server that has the queue alone stores it a little after it said so: killed in between, it has lost some.
+    async fn died(&self) {
+        if self.bus.settings.replicas > 1 {
+            return std::future::pending().await;
+        }
+        let mut connects = self.bus.connection.connects();
+        connects.mark_unchanged();
+        loop {
+            let server = self.bus.connection.client().server_info().server_id;
+            if self.is_another(server) {
+                return;
+            }
+            if connects.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 

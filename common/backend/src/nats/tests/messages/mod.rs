@@ -2,6 +2,7 @@
 
 mod asking;
 mod cluster;
+mod offers;
 mod owners;
 mod pools;
 mod restart;

@@ -34,7 +34,7 @@ async fn what_a_dead_owner_consumed_and_did_not_mark_done_comes_to_the_next_at_o
             let cluster = patient(shared(version).await?);
             let (dead, next, run) = (cluster.owner().await?, cluster.backend().await?, run_of(1));
             for n in 0..20 {
-                dead.messaging.results.publish(&run, numbered(n)).await?;
+                dead.messaging.results.queue(&run, numbered(n)).await?;
             }
             let mut consumed = Vec::new();
             while consumed.len() < 10 {
@@ -71,7 +71,7 @@ async fn an_owner_that_does_not_know_that_it_is_none_gets_no_more_results() -> C
             let results = deposed.messaging.results.clone();
             let consuming = tokio::spawn(async move { results.consume(10).await });
             for n in 0..50 {
-                deposed.messaging.results.publish(&run, numbered(n)).await?;
+                deposed.messaging.results.queue(&run, numbered(n)).await?;
             }
             let mut seen = 0;
             while seen < 50 {
@@ -100,7 +100,7 @@ async fn questions_and_results_of_a_shard_come_to_the_process_that_attached_it_u
         for (shard, owner, name) in [(0, &one, "one"), (1, &two, "two")] {
             let run = run_of(shard);
             assert_eq!(worker.messaging.control.request(&run, Bytes::new()).await?, name);
-            worker.messaging.results.publish(&run, numbered(shard.into())).await?;
+            worker.messaging.results.queue(&run, numbered(shard.into())).await?;
             let came = owner.messaging.results.consume(10).await?;
             assert_eq!((came.len(), &came[0].run), (1, &run));
         }
@@ -120,7 +120,7 @@ async fn a_shard_that_is_attached_again_delivers_again() -> Checked {
     within_deadline(async {
         let cluster = patient(shared(Version::New).await?);
         let (owner, run) = (cluster.owner().await?, run_of(3));
-        owner.messaging.results.publish(&run, numbered(0)).await?;
+        owner.messaging.results.queue(&run, numbered(0)).await?;
         let first = owner.messaging.results.consume(1).await?.remove(0);
         owner.messaging.shards.attach(3).await?;
         let again = owner.messaging.results.consume(1).await?.remove(0);
@@ -138,7 +138,7 @@ async fn a_result_whose_mark_is_lost_comes_again_when_its_time_is_over() -> Chec
         for version in BOTH {
             let cluster = again_after(shared(version).await?, 1_000);
             let (owner, run) = (cluster.owner().await?, new_run());
-            owner.messaging.results.publish(&run, numbered(0)).await?;
+            owner.messaging.results.queue(&run, numbered(0)).await?;
             let first = owner.messaging.results.consume(1).await?.remove(0);
             let again = owner.messaging.results.consume(1).await?.remove(0);
             assert_eq!(first, again);
@@ -157,7 +157,7 @@ async fn a_result_that_is_sent_again_is_stored_once() -> Checked {
         let (worker, runs) = (cluster.backend().await?, [new_run(), new_run()]);
         for run in &runs {
             for _ in 0..3 {
-                worker.messaging.results.publish(run, numbered(0)).await?;
+                worker.messaging.results.queue(run, numbered(0)).await?;
             }
         }
         results_left(&worker, 2).await;
@@ -172,7 +172,7 @@ async fn a_result_that_names_no_run_is_thrown_away() -> Checked {
         let (owner, run) = (cluster.owner().await?, run_of(1));
         let junk = owner.bus.names.result_subject(1, &run).replace(run.as_str(), "junk");
         owner.bus.connection.store(&junk, HeaderMap::new(), Bytes::from_static(b"junk")).await?;
-        owner.messaging.results.publish(&run, numbered(0)).await?;
+        owner.messaging.results.queue(&run, numbered(0)).await?;
         let came = owner.messaging.results.consume(10).await?;
         assert_eq!((came.len(), &came[0].run), (1, &run));
         results_left(&owner, 1).await;
@@ -189,7 +189,7 @@ async fn more_results_than_are_fetched_at_once_all_come() -> Checked {
         let publishing = (0..1_000).map(|n| {
             let results = owner.messaging.results.clone();
             let run = run.clone();
-            async move { results.publish(&run, numbered(n)).await }
+            async move { results.queue(&run, numbered(n)).await }
         });
         for published in futures::future::join_all(publishing).await {
             published?;
@@ -218,7 +218,7 @@ async fn a_consumer_of_a_shard_that_is_deleted_is_made_again() -> Checked {
             for name in consumers::names(&owner.bus.connection, &stream).await? {
                 consumers::delete(&owner.bus.connection, &stream, &name).await?;
             }
-            owner.messaging.results.publish(&run, numbered(0)).await?;
+            owner.messaging.results.queue(&run, numbered(0)).await?;
             assert_eq!(owner.messaging.results.consume(1).await?[0].result, numbered(0));
             eventually(async || {
                 let names = consumers::names(&owner.bus.connection, &stream).await.ok()?;
