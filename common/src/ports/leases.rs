@@ -22,6 +22,10 @@ pub trait Leases: Send + Sync {
     async fn renew(&self, lease: &Lease) -> Result<(), LeaseError>;
     /// Gives it back; releasing what ended already succeeds.
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
+    /// Waits until a lease, of whatever name, may have ended. It is a hint: not every end is told.
+    async fn ended(&self) {
+        std::future::pending().await
+    }
     /// Who holds it now, if anybody does.
     async fn holder(&self, name: &str) -> Result<Option<String>, LeaseError>;
     /// Who holds which of the names that begin so.

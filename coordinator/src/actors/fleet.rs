@@ -41,6 +41,8 @@ pub(super) struct Fleet {
     /// Runs that were taken over, until the workers are known that may have their attempts.
     inherited: Vec<RunId>,
     reads_table: bool,
+    /// The table was read: of workers that come later this process hears by itself.
+    has_read_table: bool,
     lookups: Lookups,
     /// `None` where each run is owned by itself.
     holdings: Option<Arc<Holdings>>,
@@ -53,7 +55,17 @@ impl Fleet {
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings }
+        Fleet {
+            ports,
+            settings,
+            runs,
+            attempts,
+            inherited,
+            reads_table: false,
+            has_read_table: false,
+            lookups,
+            holdings,
+        }
     }
 
     /// Whether the run is certain to be ours: one who was deposed and does not know it yet says nothing about runs,
@@ -218,7 +230,7 @@ impl Fleet {
 
     /// One look at the table of workers serves all runs that wait for one.
     fn read_table(&mut self, context: &mut Context<Fleet>) {
-        if self.reads_table || self.inherited.is_empty() {
+        if self.reads_table || (self.has_read_table && self.inherited.is_empty()) {
             return;
         }
         self.reads_table = true;
@@ -237,7 +249,7 @@ impl Fleet {
             fleet.attempts.inherit(&inherited, &workers, rand::random(), Instant::now());
             fleet.send_markers(context);
             fleet.ask_for_reports(context);
-            fleet.reads_table = false;
+            (fleet.reads_table, fleet.has_read_table) = (false, true);
             fleet.read_table(context);
         }));
     }
@@ -261,6 +273,9 @@ impl Actor for Fleet {
         let shortest_ms = self.settings.attempt_deadline_ms.min(self.settings.claim_wait_ms);
         let look = Duration::from_millis((shortest_ms / 4).clamp(100, 1000));
         ctx.run_interval(look, |fleet, context| fleet.lose_the_silent(context));
+        if self.ports.shards.is_some() {
+            self.read_table(ctx);
+        }
         let (address, ports) = (ctx.address(), self.ports.clone());
         actix::spawn(watch_queue(ports.clone(), address.clone().recipient()));
         actix::spawn(pump_requests(ports.clone(), address.clone().recipient()));
@@ -327,8 +342,11 @@ impl Handler<Inherit> for Fleet {
 
     fn handle(&mut self, Inherit(inheritance): Inherit, context: &mut Context<Fleet>) {
         self.attempts.know(&inheritance, Instant::now());
-        self.inherited.push(inheritance.run);
-        self.read_table(context);
+        // Most runs are new, and inherit nothing.
+        if self.attempts.waits_for_workers(&inheritance.run) {
+            self.inherited.push(inheritance.run);
+            self.read_table(context);
+        }
     }
 }
 

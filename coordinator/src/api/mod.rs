@@ -11,6 +11,7 @@ mod peer;
 mod problem;
 mod runs;
 mod scopes;
+mod sock_diag;
 mod socket;
 mod tcp;
 mod tcp_peer;

@@ -67,6 +67,12 @@ impl Attempts {
         }
     }
 
+    /// Whether it has to be known first which workers may have attempts of the run.
+    #[must_use]
+    pub fn waits_for_workers(&self, run: &RunId) -> bool {
+        self.runs.get(run).is_some_and(|owned| matches!(owned.takeover, Takeover::Waiting))
+    }
+
     /// `workers` are all that may have an attempt of these runs; they are asked to report, with this number. What
     /// follows when there are none has to be asked for with [`Attempts::markers`].
     pub fn inherit(&mut self, runs: &[RunId], workers: &[WorkerInfo], round: u64, now: Instant) {

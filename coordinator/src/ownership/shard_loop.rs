@@ -154,7 +154,11 @@ impl<R: RunsOfShards> ShardLoop<R> {
                     }
                 }
             };
-            tokio::time::sleep(if is_short { renew_every.min(LOOK_AGAIN) } else { renew_every }).await;
+            let pause = tokio::time::sleep(if is_short { renew_every.min(LOOK_AGAIN) } else { renew_every });
+            tokio::select! {
+                () = pause => {}
+                () = self.leases.ended() => {}
+            }
         }
     }
 

@@ -266,6 +266,12 @@ impl Answers {
     }
 }
 
+/// What was asked in one message, for those who watch what passes; nothing of what is no bundle.
+#[must_use]
+pub fn questions_of(message: Bytes) -> Vec<Bytes> {
+    split(message).unwrap_or_default().into_iter().map(|(_, body)| body).collect()
+}
+
 /// One message of these parts: tag, length, bytes of each. Numbers are big-endian.
 fn join(parts: &[Part]) -> Bytes {
     let bytes: usize = parts.iter().map(|(_, body)| HEAD_BYTES + body.len()).sum();

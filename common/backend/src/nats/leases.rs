@@ -6,7 +6,9 @@
 
 use super::api::{ApiError, code};
 use super::backend::Bus;
+use super::background::Background;
 use super::layout::{LEASE_MARKER, Level};
+use super::lease_watch::watch;
 use super::marks::{self, is_marker};
 use super::names::{has_readable_token, last_part};
 use super::patience::Patience;
@@ -18,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use skein_common::Epoch;
 use skein_common::ports::{BoxError, Lease, LeaseError, Leases};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Those who want the same lease at once: the loser of a race looks again.
@@ -37,6 +40,9 @@ pub struct NatsLeases {
     /// Begins each of our nonces: what has another beginning is of another process.
     process: String,
     held: Mutex<HashMap<String, Held>>,
+    /// Told when a lease ended, from when somebody first waits for it.
+    ended: Arc<Notify>,
+    watch: OnceLock<Background>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +89,14 @@ enum Strange {
 impl NatsLeases {
     pub fn new(bus: Arc<Bus>) -> NatsLeases {
         let stream = bus.names.leases_stream();
-        NatsLeases { bus, stream, process: marks::new_id(), held: Mutex::default() }
+        NatsLeases {
+            bus,
+            stream,
+            process: marks::new_id(),
+            held: Mutex::default(),
+            ended: Arc::default(),
+            watch: OnceLock::new(),
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
@@ -282,6 +295,11 @@ impl Leases for NatsLeases {
                 return Err(unavailable(error));
             }
         }
+    }
+
+    async fn ended(&self) {
+        self.watch.get_or_init(|| Background::start(watch(self.bus.clone(), self.ended.clone())));
+        self.ended.notified().await;
     }
 
     async fn holder(&self, name: &str) -> Result<Option<String>, LeaseError> {

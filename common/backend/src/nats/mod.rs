@@ -26,6 +26,7 @@ mod inbox;
 mod intake;
 mod journal;
 mod layout;
+mod lease_watch;
 mod leases;
 mod marks;
 mod messaging;
@@ -47,5 +48,6 @@ mod watcher;
 mod tests;
 
 pub use backend::NatsBackend;
+pub use bundle::questions_of;
 pub use config::NatsConfig;
 pub use error::NatsError;

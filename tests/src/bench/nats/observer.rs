@@ -5,6 +5,7 @@ use super::site::PREFIX;
 use anyhow::Context as _;
 use async_nats::{Message, Subscriber};
 use futures::StreamExt as _;
+use skein_backend::nats::questions_of;
 use skein_common::RunId;
 use skein_common::view::RunView;
 use std::collections::BTreeMap;
@@ -42,6 +43,21 @@ impl Observer {
         let heard = hear(self.client.subscribe(subject).await?);
         self.client.flush().await?;
         Ok(heard)
+    }
+
+    /// Hears the questions of a subject on which they come in bundles, one by one.
+    pub async fn listen_to_questions(&self, subject: String) -> anyhow::Result<mpsc::UnboundedReceiver<Heard>> {
+        let mut heard = self.listen(subject).await?;
+        let (sender, questions) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Heard { at, message }) = heard.recv().await {
+                for payload in questions_of(message.payload.clone()) {
+                    let message = Message { payload, ..message.clone() };
+                    let _nobody_listens = sender.send(Heard { at, message });
+                }
+            }
+        });
+        Ok(questions)
     }
 
     /// When the coordinator put the end of this run into the index, which follows the journal's record of it.

@@ -22,7 +22,7 @@ const REST: Duration = Duration::from_millis(300);
 pub async fn takeover(dir: &Path, flushes: Flushes) -> anyhow::Result<Sample> {
     let mut site = Site::start(dir, flushes, 2, 1).await?;
     let mut late = site.observer.listen(format!("{PREFIX}.t.late")).await?;
-    let mut results = site.observer.listen(format!("{PREFIX}.r.>")).await?;
+    let mut results = site.observer.listen_to_questions(format!("{PREFIX}.e.*")).await?;
     let body = format!(
         "return await parallel([() => agent('late', {{ pool: 'late' }}), ...Array.from({{length: {}}}, (_, i) => () => agent('a' + i))])",
         AGENTS - 1

@@ -48,8 +48,8 @@ pub async fn kill_each(dir: &Path, flushes: Flushes) -> anyhow::Result<Sample> {
 /// The time from the kill to the complete and right result, and how many agents began more than once.
 async fn kill_one(dir: &Path, flushes: Flushes, victim: Victim) -> anyhow::Result<(Duration, usize)> {
     let mut site = Site::start_warm(dir, flushes).await?;
-    let mut claims = site.observer.listen(format!("{PREFIX}.c.*")).await?;
-    let mut results = site.observer.listen(format!("{PREFIX}.r.>")).await?;
+    let mut claims = site.observer.listen_to_questions(format!("{PREFIX}.c.*")).await?;
+    let mut results = site.observer.listen_to_questions(format!("{PREFIX}.e.*")).await?;
     let simulation = Simulation { latency_ms: AGENT_MS, ..Simulation::default() };
     let run = site.submit(0, &RunSpec { simulation, ..w1_spec() }).await?;
     wait_for(&mut results, KILL_AFTER).await?;
