@@ -5,6 +5,7 @@ use crate::link::{Claimed, Entry, Link};
 use crate::messages::{EndReason, NonsenseHeard, OwnerHeard};
 use actix::{Addr, AsyncContext as _, Context, Handler, WrapFuture as _};
 use skein_common::wire::{Heartbeat, OwnerAnswer, RunningAttempt, WorkerRequest, decode, encode};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -22,11 +23,14 @@ impl Link {
             Some(RunningAttempt { attempt: entry.attempt.clone(), token })
         };
         let shared = Rc::clone(&self.config.shared);
+        // Who reports has handed over its results: what it does not name then is with nobody, and begins anew. Owners
+        // ask again until they hear it.
+        let rounds = if shared.outbox.is_clear() { std::mem::take(&mut self.rounds) } else { BTreeSet::new() };
         let heartbeat = Heartbeat {
             worker: shared.info.id.clone(),
             attempts: self.attempts.values().filter_map(running).collect(),
             info: Some(self.phase().told_in(&shared.info)),
-            rounds: std::mem::take(&mut self.rounds).into_iter().collect(),
+            rounds: rounds.into_iter().collect(),
         };
         let (interval, link) = (self.config.heartbeat, context.address());
         let asking = async move { drop(timeout(interval, ask_owners(shared, heartbeat, link)).await) };

@@ -23,7 +23,7 @@ const PRIVATE_FILE: u32 = 0o600;
 /// A report that is not accepted for so long is written to disk.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
 /// Between two tries to publish a report, at first and at most.
-const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// What an earlier process kept is waited for so long at the start; the rest goes on beside.
 const LEFT_OVER_WAIT: Duration = Duration::from_secs(5);
 /// Where files go that are no reports.
@@ -37,6 +37,8 @@ pub(crate) struct Outbox {
     dir: Option<PathBuf>,
     /// Sends what no attempt waits for.
     background: RefCell<JoinSet<()>>,
+    /// How many it has not sent yet.
+    unsent: Cell<usize>,
 }
 
 /// A report as it is sent.
@@ -74,7 +76,7 @@ impl Outbox {
         if let Some(dir) = &dir {
             DirBuilder::new().recursive(true).mode(PRIVATE_DIR).create(dir)?;
         }
-        Ok(Outbox { results, dir, background: RefCell::default() })
+        Ok(Outbox { results, dir, background: RefCell::default(), unsent: Cell::new(0) })
     }
 
     /// Publishes until the report is accepted.
@@ -104,8 +106,10 @@ impl Outbox {
         let outbox = Rc::clone(self);
         let mut background = self.background.borrow_mut();
         while background.try_join_next().is_some() {}
+        self.unsent.set(self.unsent.get() + 1);
         background.spawn_local(async move {
             outbox.send(&letter).await;
+            outbox.unsent.set(outbox.unsent.get().saturating_sub(1));
             sent();
         });
     }
@@ -157,6 +161,11 @@ impl Outbox {
     /// Whether a report that is given up now can be published later.
     pub(crate) fn keeps(&self) -> bool {
         self.dir.is_some()
+    }
+
+    /// Whether every report is accepted, but for those that attempts wait for.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.unsent.get() == 0
     }
 
     /// Ends what goes on beside; it is on disk.

@@ -1,8 +1,8 @@
 //! Reports that are not accepted at once.
 
-use crate::support::{World, agree, agreeable, attempt, config, eventually, new_run, task};
+use crate::support::{State, World, agree, agreeable, attempt, config, eventually, new_run, task};
 use skein_common::agent::RunnerKind;
-use skein_common::wire::{AttemptRef, HeartbeatAnswer, OwnerAnswer, WorkerRequest};
+use skein_common::wire::{AttemptRef, HeartbeatAnswer, OwnerAnswer, WorkerOrder, WorkerRequest};
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -186,8 +186,16 @@ async fn a_report_of_an_attempt_that_no_owner_vouches_for_any_more_goes_its_way(
         bench.world.when("a heartbeat", |state| (state.heartbeats.len() > heartbeats).then_some(())).await;
     }
     bench.kept_report().await;
+    // A new owner would begin anew what it is not told of.
+    bench.world.order(WorkerOrder::Report { round: 7 });
+    let heard = bench.world.state.lock().unwrap().heartbeats.len();
+    let later = |count| move |state: &State| (state.heartbeats.len() >= heard + count).then_some(());
+    bench.world.when("two more heartbeats", later(2)).await;
+    let reported = |state: &State| state.heartbeats.iter().any(|(beat, _)| beat.rounds == [7]);
+    assert!(!reported(&bench.world.state.lock().unwrap()), "its result is still here");
     bench.accept_again();
     bench.world.report(&bench.attempt).await;
+    bench.world.when("it says that it has handed over everything", |state| reported(state).then_some(())).await;
     bench.nothing_is_kept().await;
     worker.stop().await;
 }
