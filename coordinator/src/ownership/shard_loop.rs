@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout};
 
 /// Until the next look of one that has less than it is due: what is given back for it shall not lie idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Until the first look that counts of one that is not a member yet, which it is in some milliseconds.
+const LOOK_AT_FIRST: Duration = Duration::from_millis(20);
 /// A store that does not bring the questions and results of a shard here in this time is given up on.
 const ATTACH_WAIT: Duration = Duration::from_secs(10);
 
@@ -143,20 +145,18 @@ impl<R: RunsOfShards> ShardLoop<R> {
     async fn balance(&self) {
         let renew_every = self.holdings.terms().renew_every();
         while !self.holdings.is_closing() {
-            let is_short = {
+            let mut pause = renew_every;
+            {
                 let _moving = self.moving.lock().await;
                 match self.look().await {
-                    // One that is no member yet is so in a moment.
-                    Ok(()) => self.rearrange().await || self.holdings.member().is_none(),
-                    Err(error) => {
-                        tracing::warn!(%error, "the owners of shards cannot be listed");
-                        false
-                    }
+                    Ok(()) if self.holdings.member().is_none() => pause = pause.min(LOOK_AT_FIRST),
+                    Ok(()) if self.rearrange().await => pause = pause.min(LOOK_AGAIN),
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(%error, "the owners of shards cannot be listed"),
                 }
-            };
-            let pause = tokio::time::sleep(if is_short { renew_every.min(LOOK_AGAIN) } else { renew_every });
+            }
             tokio::select! {
-                () = pause => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.leases.ended() => {}
             }
         }

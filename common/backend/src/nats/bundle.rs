@@ -8,14 +8,16 @@ use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::MissedTickBehavior;
 
 /// A message of several parts has no more bytes than this; a larger part travels alone.
 const BYTES_MAX: usize = 256 * 1024;
-/// From so many open messages on, those are forgotten whose askers have all gone.
-const OPEN_MAX: usize = 64;
+/// Who waits for so long for an owner that was there asks whether it still is.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// Parts whose answers are there wait so long for those of the others.
 const ANSWERS_WAIT: Duration = Duration::from_millis(2);
 /// In the tag of an answer: nobody will answer this part.
@@ -55,9 +57,17 @@ struct Questions {
 #[derive(Debug, Default)]
 struct State {
     queued: BTreeMap<String, Vec<Question>>,
-    /// Askers by message and tag.
-    open: BTreeMap<u64, Vec<Option<oneshot::Sender<Answer>>>>,
+    open: BTreeMap<u64, Open>,
     messages: u64,
+}
+
+/// A message that is not answered yet.
+#[derive(Debug)]
+struct Open {
+    subject: String,
+    /// By tag, those who wait. None for a probe, which asks nothing but whether somebody is there.
+    askers: Vec<Option<oneshot::Sender<Answer>>>,
+    asked_at: Instant,
 }
 
 #[derive(Debug)]
@@ -99,6 +109,8 @@ async fn post(connection: Connection, questions: Arc<Questions>) {
     let Ok(mut answers) = client.subscribe(format!("{inbox}.*")).await else { return };
     let mut connects = connection.connects();
     connects.mark_unchanged();
+    let mut probes = tokio::time::interval(PROBE_EVERY);
+    probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -107,13 +119,18 @@ async fn post(connection: Connection, questions: Arc<Questions>) {
                 Some(message) => questions.hear(message),
                 None => return questions.lose_all(),
             },
-            () = questions.asked.notified() => {
-                for Ready { subject, number, payload } in questions.take() {
-                    if client.publish_with_reply(subject, format!("{inbox}.{number}"), payload).await.is_err() {
-                        questions.close(number, &Answer::Lost);
-                    }
-                }
+            () = questions.asked.notified() => send(client, &inbox, &questions, questions.take()).await,
+            _ = probes.tick(), if questions.is_waiting() => {
+                send(client, &inbox, &questions, questions.probes()).await;
             }
+        }
+    }
+}
+
+async fn send(client: &Client, inbox: &str, questions: &Questions, ready: Vec<Ready>) {
+    for Ready { subject, number, payload } in ready {
+        if client.publish_with_reply(subject, format!("{inbox}.{number}"), payload).await.is_err() {
+            questions.close(number, &Answer::Lost);
         }
     }
 }
@@ -125,10 +142,6 @@ impl Questions {
 
     fn take(&self) -> Vec<Ready> {
         let mut state = self.state();
-        if state.open.len() > OPEN_MAX {
-            let waits = |asker: &Option<oneshot::Sender<Answer>>| asker.as_ref().is_some_and(|one| !one.is_closed());
-            state.open.retain(|_, askers| askers.iter().any(waits));
-        }
         let queued = std::mem::take(&mut state.queued);
         let mut ready = Vec::new();
         for (subject, questions) in queued {
@@ -141,9 +154,7 @@ impl Questions {
                     parts.push((u32::try_from(parts.len()).unwrap_or(DROPPED), next.body));
                     askers.push(Some(next.asker));
                 }
-                state.messages += 1;
-                let number = state.messages;
-                state.open.insert(number, askers);
+                let number = state.open(&subject, askers);
                 ready.push(Ready { subject: subject.clone(), number, payload: join(&parts) });
             }
         }
@@ -154,11 +165,11 @@ impl Questions {
         let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return };
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return self.close(number, &Answer::Nobody);
+            return self.nobody_is_there(number);
         }
         let Some(parts) = split(message.payload) else { return };
         let mut state = self.state();
-        let Some(askers) = state.open.get_mut(&number) else { return };
+        let Some(Open { askers, .. }) = state.open.get_mut(&number) else { return };
         for (tag, body) in parts {
             let answer = if tag & DROPPED == 0 { Answer::Here(body) } else { Answer::Dropped };
             let place = usize::try_from(tag & !DROPPED).ok().and_then(|place| askers.get_mut(place));
@@ -173,14 +184,55 @@ impl Questions {
 
     /// All askers of this message get the same.
     fn close(&self, number: u64, answer: &Answer) {
-        for asker in self.state().open.remove(&number).into_iter().flatten().flatten() {
+        let open = self.state().open.remove(&number);
+        for asker in open.into_iter().flat_map(|open| open.askers).flatten() {
             let _gone = asker.send(answer.clone());
         }
+    }
+
+    /// Whoever was there to answer what was asked of the same subject before this message has gone.
+    fn nobody_is_there(&self, number: u64) {
+        let before: Vec<u64> = {
+            let state = self.state();
+            let Some(Open { subject, .. }) = state.open.get(&number) else { return };
+            let of_subject = state.open.range(..number).filter(|(_, open)| open.subject == *subject);
+            of_subject.map(|(before, _)| *before).collect()
+        };
+        before.into_iter().for_each(|before| self.close(before, &Answer::Lost));
+        self.close(number, &Answer::Nobody);
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.state().open.is_empty()
+    }
+
+    /// One for each subject of which something was asked a while ago.
+    fn probes(&self) -> Vec<Ready> {
+        let mut state = self.state();
+        // Those whose askers have gone, and probes: nobody says that somebody is there.
+        let waits = |asker: &Option<oneshot::Sender<Answer>>| asker.as_ref().is_some_and(|one| !one.is_closed());
+        state.open.retain(|_, open| open.askers.iter().any(waits));
+        let is_old = |open: &&Open| open.asked_at.elapsed() >= PROBE_EVERY;
+        let subjects: BTreeSet<String> = state.open.values().filter(is_old).map(|open| open.subject.clone()).collect();
+        let probe = |subject: String| {
+            let number = state.open(&subject, Vec::new());
+            Ready { subject, number, payload: Bytes::new() }
+        };
+        subjects.into_iter().map(probe).collect()
     }
 
     fn lose_all(&self) {
         // Dropped askers are told that the answer is lost.
         self.state().open.clear();
+    }
+}
+
+impl State {
+    fn open(&mut self, subject: &str, askers: Vec<Option<oneshot::Sender<Answer>>>) -> u64 {
+        self.messages += 1;
+        let open = Open { subject: subject.to_owned(), askers, asked_at: Instant::now() };
+        self.open.insert(self.messages, open);
+        self.messages
     }
 }
 

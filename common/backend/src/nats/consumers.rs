@@ -25,6 +25,9 @@ pub(super) struct Consumer {
     pub filter: String,
     /// A message that is not marked done for so long is delivered again.
     pub ack_wait: Duration,
+    /// Not on the server's disk: who pulls makes it again when a server has lost it, and what was acknowledged is not in
+    /// the queue any more.
+    pub in_memory: bool,
 }
 
 /// How an attempt to make a consumer ended.
@@ -107,6 +110,7 @@ impl Consumer {
                 "max_deliver": -1,
                 "max_ack_pending": ACK_PENDING_MAX,
                 "max_waiting": WAITING_MAX,
+                "mem_storage": self.in_memory,
             },
         })
     }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 /// An owner answers within some milliseconds. One that does not has died, or has so much to do that the queue should
 /// hold what it cannot.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// For so long after no answer the owner of a shard is not asked again.
-const PAUSE: Duration = Duration::from_secs(2);
+/// For so long after no answer the owner of a shard is not asked again, at first and at most; doubled each time.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Between the id of the run and its result. No id has it.
 const END_OF_RUN: u8 = b'\n';
 
@@ -26,8 +26,14 @@ const END_OF_RUN: u8 = b'\n';
 pub(super) struct Direct {
     bus: Arc<Bus>,
     bundler: Bundler,
-    /// Shards whose owners did not answer, until when they are left alone.
-    paused: Mutex<BTreeMap<Shard, Instant>>,
+    /// Shards whose owners did not answer.
+    paused: Mutex<BTreeMap<Shard, Pause>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    length: Duration,
+    until: Instant,
 }
 
 impl Direct {
@@ -36,12 +42,19 @@ impl Direct {
         Direct { bus, bundler, paused: Mutex::default() }
     }
 
-    fn paused(&self) -> MutexGuard<'_, BTreeMap<Shard, Instant>> {
+    fn paused(&self) -> MutexGuard<'_, BTreeMap<Shard, Pause>> {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_paused(&self, shard: Shard) -> bool {
-        self.paused().get(&shard).is_some_and(|until| Instant::now() < *until)
+        self.paused().get(&shard).is_some_and(|pause| Instant::now() < pause.until)
+    }
+
+    fn pause(&self, shard: Shard) {
+        let (first, longest) = PAUSE;
+        let mut paused = self.paused();
+        let length = paused.get(&shard).map_or(first, |before| longest.min(before.length * 2));
+        paused.insert(shard, Pause { length, until: Instant::now() + length });
     }
 
     /// Whether the owner has it in its journal, or says that nobody needs it. Else it may have it all the same.
@@ -52,9 +65,12 @@ impl Direct {
         }
         let subject = self.bus.names.ends(shard);
         match self.bundler.ask(subject, addressed(run, result), ANSWER_WITHIN).await {
-            Answer::Here(_) => true,
+            Answer::Here(_) => {
+                self.paused().remove(&shard);
+                true
+            }
             Answer::Lost => {
-                self.paused().insert(shard, Instant::now() + PAUSE);
+                self.pause(shard);
                 false
             }
             Answer::Dropped | Answer::Nobody => false,

@@ -7,6 +7,7 @@ use super::connection::RequestError;
 use super::consumers::{self, Consumer, Made};
 use super::direct::{self, Direct};
 use super::inbox::{Ack, Inbox, ShardIntake};
+use super::layout::Level;
 use super::patience::Patience;
 use super::puller::Puller;
 use super::stored::store;
@@ -68,6 +69,8 @@ impl NatsResults {
             name: format!("{stem}-{:016x}", rand::random::<u64>()),
             filter: self.bus.names.shard_results(shard),
             ack_wait: self.bus.ack_wait().min(DELIVERED_AGAIN_AFTER),
+            // Servers of 2.9 deliver nothing from one that they lost and that was made again.
+            in_memory: self.bus.level == Level::Production,
             stream,
         };
         self.take_over(&consumer, &stem).await?;

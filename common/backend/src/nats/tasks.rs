@@ -89,6 +89,7 @@ pub(super) fn pool_consumer(bus: &Bus, pool: &str) -> Consumer {
         name: bus.names.pool_consumer(pool),
         filter: bus.names.tasks_subject(pool),
         ack_wait: bus.ack_wait(),
+        in_memory: false,
     }
 }
 

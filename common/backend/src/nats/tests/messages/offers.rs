@@ -1,10 +1,12 @@
 //! Results on the short way: who gets them, and what becomes of those that nobody takes.
 
 use super::cluster::{numbered, patient, stream_holds};
-use crate::conformance::{Checked, new_run, within_deadline};
+use crate::conformance::{Checked, eventually, new_run, within_deadline};
 use crate::nats::NatsBackend;
+use crate::nats::connection::RequestError;
 use crate::nats::server::Version;
 use crate::nats::tests::world::{SHARDS, shared};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use skein_common::RunId;
@@ -74,6 +76,32 @@ async fn where_nobody_owns_the_shard_the_queue_has_it_at_once() -> Checked {
         let cluster = patient(shared(Version::New).await?);
         let worker = cluster.backend().await?;
         worker.messaging.results.publish(&run_of(0), numbered(0)).await?;
+        in_queue(&worker, 1).await;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_an_owner_had_that_died_is_in_the_queue_before_its_time_is_over() -> Checked {
+    within_deadline(async {
+        let cluster = patient(shared(Version::New).await?);
+        let (owner, worker, run) = (cluster.owner().await?, cluster.backend().await?, run_of(1));
+        let results = worker.messaging.results.clone();
+        let direct = worker.bus.names.ends(1);
+        let published = {
+            let run = run.clone();
+            tokio::spawn(async move { results.publish(&run, numbered(0)).await })
+        };
+        owner.messaging.results.consume(1).await?;
+        // As a process that is killed: it says nothing, its connection ends.
+        owner.bus.connection.client().drain().await?;
+        let heard = eventually(async || {
+            let asked = worker.bus.connection.request(&direct, HeaderMap::new(), Bytes::new()).await;
+            matches!(asked, Err(RequestError::NoResponders { .. })).then_some(())
+        });
+        heard.await;
+        published.await??;
         in_queue(&worker, 1).await;
         Ok(())
     })
