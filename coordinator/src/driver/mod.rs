@@ -6,6 +6,7 @@
 
 mod hibernation;
 mod recovery;
+mod reported;
 mod script;
 mod step;
 

@@ -29,6 +29,7 @@ impl Driver {
     ) -> Result<Vec<Option<Refused>>, DriverError> {
         let mut answers = Vec::with_capacity(commands.len());
         for command in commands {
+            let command = self.with_its_text(command).await?;
             answers.push(self.accept(command)?);
         }
         self.pump(performer).await?;
