@@ -268,3 +268,33 @@ fn r04_coordinators_share_the_runs_when_one_joins_and_when_it_leaves() {
         assert!(agents.as_array().expect("agents").iter().all(|agent| agent["attempts"] == 1), "{agents:#}");
     }
 }
+
+/// The whole site is started again: the owner is a new process, which has heard of no worker, and workers come last.
+#[test]
+fn c21_agents_of_a_pool_whose_workers_come_back_late_wait_for_them_under_a_new_owner() {
+    let mut cluster = Cluster::of(1, 1);
+    let dir = cluster.skein().project();
+    let shell = "echo x >> started; until test -e go; do sleep 0.01; done; echo right";
+    let body = "return await parallel([() => agent('one'), () => agent('two')])";
+    let run = cluster.submit(0, &cluster.spec(body, &["sh", "-c", shell]));
+    let started = || std::fs::read_to_string(dir.join("started")).unwrap_or_default().lines().count();
+    cluster.until("the agents run", |_| (started() == 2).then_some(()));
+    cluster.workers[0].kill();
+    cluster.coordinators[0].kill();
+    cluster.coordinators[0].restart();
+    cluster.ready();
+
+    // Each of these agents waits for a worker as long as anybody does, one after the other.
+    let nowhere = "const all = []
+        for (let i = 0; i < 5; i++) all.push(await agent('p', {pool: 'nowhere'}))
+        return all";
+    let other = cluster.submit(0, &cluster.spec(nowhere, &["true"]));
+    let view = cluster.completed(&other);
+    assert_eq!(view["result"], json!([null, null, null, null, null]), "nobody ever served this pool");
+    let waiting = cluster.get(&format!("/runs/{run}")).expect("a view");
+    assert_eq!((&waiting["status"], &waiting["agents"]["failed"]), (&json!("running"), &json!(0)), "{waiting:#}");
+
+    std::fs::write(dir.join("go"), "").expect("writes");
+    cluster.workers[0].restart();
+    assert_eq!(cluster.completed(&run)["result"], json!(["right", "right"]));
+}

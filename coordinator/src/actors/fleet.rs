@@ -32,6 +32,9 @@ const SERVE_AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries to read the table of workers, which a takeover needs.
 const TABLE_AGAIN: Duration = Duration::from_millis(200);
 
+/// Between two tries to read the table of pools.
+const POOLS_AGAIN: Duration = Duration::from_secs(1);
+
 /// Answers workers for all runs of this coordinator.
 pub(super) struct Fleet {
     ports: Ports,
@@ -41,6 +44,7 @@ pub(super) struct Fleet {
     /// Runs that were taken over, until the workers are known that may have their attempts.
     inherited: Vec<RunId>,
     reads_table: bool,
+    notes_pools: bool,
     lookups: Lookups,
     /// `None` where each run is owned by itself.
     holdings: Option<Arc<Holdings>>,
@@ -53,7 +57,8 @@ impl Fleet {
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings }
+        let (reads_table, notes_pools) = (false, false);
+        Fleet { ports, settings, runs, attempts, inherited, reads_table, notes_pools, lookups, holdings }
     }
 
     /// Whether the run is certain to be ours: one who was deposed and does not know it yet says nothing about runs,
@@ -137,6 +142,45 @@ impl Fleet {
         let again = self.attempts.overdue(now);
         self.follow(Consequences { verdicts, again }, now);
         self.ask_for_reports(context);
+        self.note_pools(context);
+    }
+
+    /// Also those of workers that are known to this process alone.
+    fn note_pools(&mut self, context: &mut Context<Fleet>) {
+        let pools = if self.ports.shards.is_some() { self.attempts.new_pools() } else { Vec::new() };
+        if pools.is_empty() || std::mem::replace(&mut self.notes_pools, true) {
+            return;
+        }
+        let directory = self.ports.directory.clone();
+        let noting = async move {
+            let mut noted = Vec::new();
+            for pool in pools {
+                match workers_table::note_pool(directory.as_ref(), &pool).await {
+                    Ok(()) => noted.push(pool),
+                    Err(error) => tracing::warn!(%error, pool, "pool not noted; the next look tries again"),
+                }
+            }
+            noted
+        };
+        context.spawn(noting.into_actor(self).map(|noted, fleet, _| {
+            noted.iter().for_each(|pool| fleet.attempts.pool_is_noted(pool));
+            fleet.notes_pools = false;
+        }));
+    }
+
+    /// Until they are known, no attempt fails for want of a worker of its pool.
+    fn read_pools(&mut self, context: &mut Context<Fleet>) {
+        let directory = self.ports.directory.clone();
+        let read = async move {
+            loop {
+                match workers_table::pools(directory.as_ref()).await {
+                    Ok(pools) => return pools,
+                    Err(error) => tracing::warn!(%error, "the table of pools cannot be read"),
+                }
+                tokio::time::sleep(POOLS_AGAIN).await;
+            }
+        };
+        context.spawn(read.into_actor(self).map(|pools, fleet, _| fleet.attempts.know_pools(pools)));
     }
 
     /// Tells runs what became of their attempts. A run that is busy is told at the next look.
@@ -261,6 +305,9 @@ impl Actor for Fleet {
         let shortest_ms = self.settings.attempt_deadline_ms.min(self.settings.claim_wait_ms);
         let look = Duration::from_millis((shortest_ms / 4).clamp(100, 1000));
         ctx.run_interval(look, |fleet, context| fleet.lose_the_silent(context));
+        if self.ports.shards.is_some() {
+            self.read_pools(ctx);
+        }
         let (address, ports) = (ctx.address(), self.ports.clone());
         actix::spawn(pump_requests(ports.clone(), address.clone().recipient()));
         actix::spawn(pump_results(ports, address.recipient()));

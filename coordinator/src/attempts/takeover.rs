@@ -146,6 +146,7 @@ impl Attempts {
         }
         let answer = self.heartbeat(beat, now);
         let Some(info) = &beat.info else { return (answer, Consequences::default(), News::Nothing) };
+        self.pools.hear(info);
         let news = self.workers.hear(info, now);
         let consequences = match &news {
             News::Reborn(earlier) => self.ended_with(earlier, info),
