@@ -298,3 +298,24 @@ fn c21_agents_of_a_pool_whose_workers_come_back_late_wait_for_them_under_a_new_o
     cluster.workers[0].restart();
     assert_eq!(cluster.completed(&run)["result"], json!(["right", "right"]));
 }
+
+/// A machine and its copy: the one that was there first ends and says why, the other works.
+#[test]
+fn a08_a_worker_whose_node_another_one_speaks_for_ends_and_says_why() {
+    let mut cluster = Cluster::new();
+    cluster.set("SKEIN_HEARTBEAT", "200ms");
+    cluster.add(1, 1);
+    let state = |name: &str, cluster: &Cluster| cluster.skein().dir().join(name).join("worker/node-0");
+    let (from, to) = (state("worker-0", &cluster), state("worker-1", &cluster));
+    std::fs::create_dir_all(&to).expect("a folder");
+    std::fs::copy(from.join("id"), to.join("id")).expect("copies");
+    let node = cluster.workers[0].node();
+    cluster.add_worker(&[]);
+    let status = cluster.workers[0].ended();
+    assert_eq!(status.code(), Some(1));
+    let log = cluster.workers[0].log();
+    assert!(log.contains(&format!("another worker speaks for node {node}")) && log.contains("may be a copy"), "{log}");
+    cluster.ready();
+    let run = cluster.submit(0, &cluster.spec("return await agent('one')", &["echo", "right"]));
+    assert_eq!(cluster.completed(&run)["result"], "right");
+}

@@ -89,6 +89,9 @@ impl Handler<OwnerHeard> for Link {
     /// An owner speaks for the runs that it has, and names no others.
     fn handle(&mut self, message: OwnerHeard, _: &mut Context<Link>) {
         let OwnerHeard { answer, asked_at } = message;
+        if answer.superseded {
+            return self.give_way();
+        }
         let mut extended = Vec::new();
         for attempt in &answer.extended {
             let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));

@@ -161,6 +161,8 @@ pub(crate) enum Phase {
     Draining,
     /// And has nothing left to do.
     Drained,
+    /// Another process speaks for its node: whatever ran here is taken for lost, and it is given nothing more.
+    Superseded,
 }
 
 impl Phase {

@@ -200,7 +200,9 @@ impl WorkerHandle {
         let link = self.current();
         self.stop.send_replace(true);
         let _ = link.send(StopWorker).await;
-        if let Some(registration) = self.registration {
+        // The record is that of the one that took over.
+        let is_superseded = *self.phase.borrow() == Phase::Superseded;
+        if let Some(registration) = self.registration.filter(|_| !is_superseded) {
             registration.end().await;
         }
     }
@@ -209,6 +211,14 @@ impl WorkerHandle {
     /// still has to be stopped.
     pub async fn drained(&self) {
         let _ = self.phase.clone().wait_for(|phase| *phase == Phase::Drained).await;
+    }
+
+    /// Waits until an owner says that another process speaks for its node, as when two machines were made from one image.
+    /// It has nothing to do any more then, and still has to be stopped.
+    pub async fn superseded(&self) {
+        if self.phase.clone().wait_for(|phase| *phase == Phase::Superseded).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Takes nothing new, waits for the attempts that run, and ends (A8).

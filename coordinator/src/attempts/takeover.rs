@@ -142,7 +142,8 @@ impl Attempts {
     /// A heartbeat came: its answer, and what follows beside it.
     pub fn hear(&mut self, beat: &Heartbeat, now: Instant) -> (HeartbeatAnswer, Consequences, News) {
         if beat.info.as_ref().is_some_and(|info| self.workers.has_ended(info)) {
-            return (HeartbeatAnswer::default(), Consequences::default(), News::Nothing);
+            let told = HeartbeatAnswer { superseded: true, ..HeartbeatAnswer::default() };
+            return (told, Consequences::default(), News::Nothing);
         }
         let answer = self.heartbeat(beat, now);
         let Some(info) = &beat.info else { return (answer, Consequences::default(), News::Nothing) };

@@ -379,3 +379,19 @@ fn a_pool_is_noted_once_and_waited_for_when_its_workers_drain() {
     });
     assert_eq!(drained, None);
 }
+
+#[test]
+fn of_two_workers_of_one_node_the_earlier_is_told_to_end_and_may_start_nothing() {
+    let now = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 5);
+    attempts.know(&Inheritance { run: attempt(1).run, attempts: Vec::new() }, now);
+    attempts.expect(attempt(1), pool(), now);
+    let (earlier, later) = (info("one", 1), info("one", 2));
+    assert!(!attempts.hear(&beat(&earlier, &[], &[]), now).0.superseded);
+    assert!(!attempts.hear(&beat(&later, &[], &[]), now).0.superseded);
+    let (answer, consequences, news) = attempts.hear(&beat(&earlier, &[], &[]), now);
+    assert_eq!((answer.superseded, consequences, news), (true, Consequences::default(), News::Nothing));
+    assert_eq!(claim_of(&mut attempts, 1, &earlier, now), None);
+    assert!(matches!(claim_of(&mut attempts, 1, &later, now), Some(ClaimAnswer::Go { .. })));
+}
