@@ -284,7 +284,8 @@ fn r04_a_late_heartbeat_of_an_earlier_life_takes_nothing_from_the_new_one() {
     assert_eq!(news, News::Reborn(info("one", 1).id));
     assert!(matches!(claim_of(&mut attempts, 2, &info("one", 2), now), Some(ClaimAnswer::Go { .. })));
     let late = attempts.hear(&beat(&info("one", 1), &[1], &[]), now);
-    assert_eq!(late, (HeartbeatAnswer::default(), Consequences::default(), News::Nothing));
+    let told_to_end = HeartbeatAnswer { superseded: true, ..HeartbeatAnswer::default() };
+    assert_eq!(late, (told_to_end, Consequences::default(), News::Nothing));
     assert_eq!(drain(&mut attempts, now).again, [attempt(1), attempt(3)], "nobody has them");
     assert_eq!(claim_of(&mut attempts, 2, &info("two", 1), now), Some(ClaimAnswer::Gone), "it goes on");
 }
