@@ -1,17 +1,24 @@
 //! Coordinators of one cluster in the test's own process: which of them executes a run, and what the others answer.
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+use async_trait::async_trait;
 use futures::future::join_all;
+use skein_backend::embedded::Store;
 use skein_backend::nats::server::TestServer;
 use skein_backend::nats::{NatsBackend, NatsConfig};
 use skein_common::config::{CoordinatorSettings, NatsSettings};
+use skein_common::ports::{Lease, LeaseError, Leases, Ports, Shard, Shards, ShardsError};
 use skein_common::run::{RunSpec, RunStatus};
 use skein_common::{Payload, RunId};
 use skein_coordinator::actors::ControlError;
-use skein_coordinator::{Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, stored};
-use skein_engine::{Command, Refused};
+use skein_coordinator::driver::{Alive, Driver, DriverContext, DriverError, HibernationRule, Journalled, Performer};
+use skein_coordinator::{
+    Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, SystemClock, load_run, stored, submit,
+};
+use skein_engine::{Command, Effect, Refused, RunState};
 use skein_script::{HostLimits, HostPool};
 use skein_tests::{skein_binary, system};
+use std::sync::Arc;
 use std::time::Duration;
 
 const LEASE_MS: u64 = 2_000;
@@ -177,4 +184,88 @@ async fn r11_a_request_sent_again_to_another_gives_the_same_run() {
     until("the other has it", async || (second.standing().await.live_runs == 1).then_some(())).await;
     second.control(submitted.run.clone(), Command::Stop).await.expect("stops");
     second.shutdown().await;
+}
+
+/// What one owner of many has: it is asked for each run whether that is still its own.
+struct Owner {
+    is_certain: bool,
+}
+
+#[async_trait]
+impl Leases for Owner {
+    async fn acquire(&self, name: &str, _: &str) -> Result<Lease, LeaseError> {
+        Ok(Lease { name: name.to_owned(), epoch: 1 })
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<(), LeaseError> {
+        if self.is_certain { Ok(()) } else { Err(LeaseError::Lost { name: lease.name.clone() }) }
+    }
+
+    async fn release(&self, _: &Lease) -> Result<(), LeaseError> {
+        Ok(())
+    }
+
+    async fn holder(&self, _: &str) -> Result<Option<String>, LeaseError> {
+        Ok(None)
+    }
+
+    async fn holders(&self, _: &str) -> Result<Vec<(String, String)>, LeaseError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Shards for Owner {
+    fn count(&self) -> Shard {
+        1
+    }
+
+    async fn attach(&self, _: Shard) -> Result<(), ShardsError> {
+        Ok(())
+    }
+
+    async fn detach(&self, _: Shard) {}
+}
+
+#[derive(Default)]
+struct Performed(Vec<Effect>);
+
+#[async_trait(?Send)]
+impl Performer for Performed {
+    async fn perform(&mut self, _: &RunState, _: &Journalled, effects: Vec<Effect>) {
+        self.0.extend(effects);
+    }
+}
+
+/// Takes a run of one agent up as such an owner; gives how that went, what was performed, and records of the journal.
+async fn taken_up(is_certain: bool) -> (Result<(), DriverError>, Vec<Effect>, u64) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ports = Store::open(dir.path()).expect("a store").ports();
+    let run = submit(&ports, &SystemClock, system::spec("return await agent('p')")).await.expect("submits");
+    let shards: Option<Arc<dyn Shards>> = Some(Arc::new(Owner { is_certain }));
+    let ports = Ports { leases: Arc::new(Owner { is_certain }), shards, ..ports };
+    let context = DriverContext {
+        ports: ports.clone(),
+        hosts: Arc::new(HostPool::start(skein_binary().to_path_buf()).await.expect("a zygote")),
+        host_limits: HostLimits::default(),
+        clock: Arc::new(SystemClock),
+        replaces_lost_hosts: true,
+        hibernation: HibernationRule::of(&CoordinatorSettings::default()),
+    };
+    let mut performed = Performed::default();
+    let opened = Driver::open(run.clone(), 1, context, &Alive::All, &mut performed).await;
+    let records = load_run(ports.journal.as_ref(), &run).await.expect("the journal").records;
+    (opened.map(drop), performed.0, records)
+}
+
+#[test]
+fn r04_what_an_owner_wrote_that_is_not_certain_any_more_is_for_the_next_one_to_act_on() {
+    actix::System::new().block_on(async {
+        let (opened, performed, _) = taken_up(true).await;
+        let is_dispatch = |effect: &Effect| matches!(effect, Effect::Dispatch { .. });
+        assert!(opened.is_ok() && performed.iter().any(is_dispatch), "{opened:?} {performed:?}");
+        let (opened, performed, records) = taken_up(false).await;
+        assert!(matches!(opened, Err(DriverError::NotOurs)), "{opened:?}");
+        assert!(performed.is_empty() && records > 1, "{records} records, and {performed:?}");
+    });
 }
