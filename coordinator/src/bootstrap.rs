@@ -115,7 +115,7 @@ impl Coordinator {
     /// Runs a submitted or interrupted run for a person who wants it to go on, paused or not; answers when it ended or
     /// cannot go on here.
     pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
-        let end = self.root.send(RunToItsEnd { run, lifts_pause: true }).await;
+        let end = self.root.send(RunToItsEnd { run, lifts_pause: true, is_left: false }).await;
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
     }
 
@@ -139,7 +139,7 @@ impl Coordinator {
                 _ => Err(String::from("the coordinator that owns it does not answer")),
             };
         }
-        let begun = self.root.send(BeginRun { run }).await;
+        let begun = self.root.send(BeginRun { run, is_left: false }).await;
         begun.unwrap_or_else(|_| Err(String::from("the coordinator is gone")))
     }
 
