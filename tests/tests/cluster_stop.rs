@@ -1,5 +1,6 @@
 //! A coordinator that is stopped for longer than its lease: its runs go on elsewhere, and awake it changes nothing. A
 //! worker that is stopped, as by a hung thread: what it carries out ends without it, before another begins the same.
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::json;
 use skein_common::Epoch;
@@ -67,7 +68,8 @@ elif kill -0 $(cat pid) 2>/dev/null; then echo both; else echo alone; fi";
 fn worker_of(cluster: &Cluster, pid: i32) -> usize {
     let keeps = |keeper: &i32| processes::children_of(*keeper).contains(&pid);
     let runs_it = |worker: i32| processes::children_of(worker).iter().any(keeps);
-    cluster.workers.iter().position(|worker| runs_it(worker.pid())).expect("a worker runs it")
+    let found = cluster.workers.iter().position(|worker| runs_it(worker.pid()));
+    found.expect("a worker runs it")
 }
 
 #[test]
