@@ -184,26 +184,37 @@ impl Session {
     /// # Errors
     /// Another process serves this store, it cannot be read, or the address cannot be listened on.
     pub async fn serve(self, settings: &Settings, listen: Option<SocketAddr>) -> anyhow::Result<Code> {
+        // Whatever keeps it from serving, what was started for it ends first.
+        let served = self.serve_until_signal(settings, listen).await;
+        self.close().await;
+        served
+    }
+
+    async fn serve_until_signal(&self, settings: &Settings, listen: Option<SocketAddr>) -> anyhow::Result<Code> {
         let mut signals = Signals::new()?;
-        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        // The address first: a socket that nobody closes would stay.
         let tcp_door = listen.map(|address| TcpDoor::open(&self.coordinator, settings, address)).transpose()?;
+        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
         if let Some(door) = &tcp_door {
             output::note(&door.describe());
         }
-        output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
-        let code = loop {
-            self.take_up_interrupted().await?;
-            tokio::select! {
-                code = signals.next() => break code,
-                () = tokio::time::sleep(LOOK_FOR_INTERRUPTED) => {}
-            }
-        };
+        let served = self.take_up_until_signal(&mut signals).await;
         if let Some(door) = tcp_door {
             door.close().await;
         }
         door.close().await;
-        self.close().await;
-        Ok(code)
+        served
+    }
+
+    async fn take_up_until_signal(&self, signals: &mut Signals) -> anyhow::Result<Code> {
+        output::note(&format!("serving the runs of {}; Ctrl-C ends, nothing is lost", self.store_dir.display()));
+        loop {
+            self.take_up_interrupted().await?;
+            tokio::select! {
+                code = signals.next() => return Ok(code),
+                () = tokio::time::sleep(LOOK_FOR_INTERRUPTED) => {}
+            }
+        }
     }
 
     /// Runs that another process left, or that died with it, go on here (R6).

@@ -1,12 +1,13 @@
 //! Sweep: while a process owns a store for writing, runs that were kept long enough are removed from it (R12).
 
-use skein_coordinator::{Clock as _, Retention, SWEEP_EVERY_MS, SystemClock};
+use skein_coordinator::{Clock as _, Coordinator, Retention, SWEEP_EVERY_MS, SystemClock};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// The sweeps of one process: one at once, then one an hour.
 pub struct Sweeps {
+    /// When the first step is done.
     first: oneshot::Receiver<()>,
     task: JoinHandle<()>,
 }
@@ -17,17 +18,28 @@ impl Sweeps {
     pub fn start(retention: Retention, days: u32) -> Sweeps {
         let (done, first) = oneshot::channel();
         let task = actix::spawn(async move {
-            sweep(&retention, days).await;
+            tell(retention.sweep_if_due(SystemClock.now_ms(), days).await, days);
             let _nobody_waits = done.send(());
-            loop {
-                tokio::time::sleep(Duration::from_millis(SWEEP_EVERY_MS.unsigned_abs())).await;
-                sweep(&retention, days).await;
-            }
+            sweep_on(&retention, days).await;
         });
         Sweeps { first, task }
     }
 
-    /// Lets the first sweep end, which a short command would otherwise never do; a later one goes on at the next start.
+    /// The same as soon as runs belong to this coordinator; it removes its own.
+    #[must_use]
+    pub fn start_of(coordinator: Coordinator, days: u32) -> Sweeps {
+        let (done, first) = oneshot::channel();
+        // Ended in the middle, a sweep is gone on with by the next owner: there is nothing to wait for.
+        let _nobody_waits = done.send(());
+        let task = actix::spawn(async move {
+            coordinator.has_runs().await;
+            // Runs have nothing beside the ports here; what their agents left is on the workers.
+            sweep_on(&coordinator.retention(Box::new(|_| Ok(()))), days).await;
+        });
+        Sweeps { first, task }
+    }
+
+    /// Lets the first step end, which a short command would otherwise never do; the rest goes on at the next start.
     pub async fn stop(self) {
         let _it_died = self.first.await;
         self.task.abort();
@@ -35,8 +47,15 @@ impl Sweeps {
     }
 }
 
-async fn sweep(retention: &Retention, days: u32) {
-    match retention.sweep_if_due(SystemClock.now_ms(), days).await {
+async fn sweep_on(retention: &Retention, days: u32) {
+    loop {
+        tell(retention.sweep_all_if_due(SystemClock.now_ms(), days).await, days);
+        tokio::time::sleep(Duration::from_millis(SWEEP_EVERY_MS.unsigned_abs())).await;
+    }
+}
+
+fn tell(swept: Result<usize, skein_coordinator::RemoveError>, days: u32) {
+    match swept {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, days, "runs that were kept long enough are removed"),
         Err(error) => tracing::warn!(%error, "the store was not swept"),

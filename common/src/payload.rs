@@ -23,6 +23,12 @@ impl Digest {
         }
         Digest(hex)
     }
+
+    /// Whether it can be the digest of anything. One that was read may be any text.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.0.len() == 64 && self.0.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 impl fmt::Display for Digest {

@@ -118,6 +118,9 @@ pub struct HeartbeatAnswer {
     /// To be ended and reported: a person ends them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupted: Vec<AttemptRef>,
+    /// A newer life of its node was heard of: this one is to end. Nothing is answered beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
 }
 
 /// A request from a worker to the owner of runs, over the Control port.

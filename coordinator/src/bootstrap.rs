@@ -5,6 +5,7 @@ use crate::actors::{BeginRun, ControlError, ControlRun, CountRuns, Root, RunEnd,
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{DriverContext, HibernationRule};
 use crate::ownership::ShardOwner;
+use crate::retention::{RemoveFiles, Retention};
 use crate::standing::{ShardsStanding, Standing};
 use crate::steering::{OwnerQuestion, OwnerReply, Steer, ask_owner};
 use crate::submission::{IdempotencyKey, SubmitError, Submitted, new_run_id, submit_as, submit_once_as};
@@ -18,6 +19,9 @@ use skein_engine::Command;
 use skein_script::{HostLimits, HostPool};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Between two looks whether a process owns runs by now. Shards are taken one beside the other within less.
+const RUNS_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a run's life in this process ended.
 pub type RunOutcome = RunEnd;
@@ -111,7 +115,7 @@ impl Coordinator {
     /// Runs a submitted or interrupted run for a person who wants it to go on, paused or not; answers when it ended or
     /// cannot go on here.
     pub async fn run_to_its_end(&self, run: RunId) -> RunOutcome {
-        let end = self.root.send(RunToItsEnd { run, lifts_pause: true }).await;
+        let end = self.root.send(RunToItsEnd { run, lifts_pause: true, is_left: false }).await;
         end.unwrap_or_else(|_| RunEnd::Interrupted { reason: String::from("the coordinator is gone") })
     }
 
@@ -135,7 +139,7 @@ impl Coordinator {
                 _ => Err(String::from("the coordinator that owns it does not answer")),
             };
         }
-        let begun = self.root.send(BeginRun { run }).await;
+        let begun = self.root.send(BeginRun { run, is_left: false }).await;
         begun.unwrap_or_else(|_| Err(String::from("the coordinator is gone")))
     }
 
@@ -165,6 +169,23 @@ impl Coordinator {
         }
         let holder = self.ports.leases.holder(run.as_str()).await;
         holder.ok().flatten().map(|_another| self.ports.steering.as_ref())
+    }
+
+    /// What removes runs that ended. Where several coordinators share them, the sweeps of each remove its own.
+    #[must_use]
+    pub fn retention(&self, remove_files: RemoveFiles) -> Retention {
+        let retention = Retention::new(self.ports.clone(), self.owner.clone(), remove_files);
+        let Some(ShardOwner { holdings, .. }) = self.shards.clone() else { return retention };
+        let retention = retention.of_node(holdings.node());
+        // What is executed here has not ended.
+        retention.of_owned(Box::new(move |run| holdings.is_free_here(run)))
+    }
+
+    /// Waits until runs belong to this process.
+    pub async fn has_runs(&self) {
+        while self.shards.as_ref().is_some_and(|shards| shards.holdings.open_shards().is_empty()) {
+            tokio::time::sleep(RUNS_AGAIN).await;
+        }
     }
 
     /// How this coordinator stands.

@@ -29,7 +29,7 @@ pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
 pub use log_lines::{LogLine, LogPage, is_ours, log_page, log_text};
-pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
+pub use retention::{Owns, RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};
 pub use standing::{ShardsStanding, Standing};
 pub use submission::{IdempotencyKey, RUNS_TABLE, SubmitError, Submitted, check_args, submit, submit_once};
 pub use watch::{WatchItem, Watcher, topic};

@@ -9,7 +9,7 @@ use crate::submission::{KEY_OF_RUN_TABLE, KEYS_TABLE, KeyEntry, RUNS_TABLE};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skein_common::RunId;
-use skein_common::ports::{BlobError, DirectoryError, JournalError, LeaseError, Ports};
+use skein_common::ports::{BlobError, DirectoryError, JournalError, Lease, LeaseError, Ports};
 use skein_common::view::RunView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,11 +22,17 @@ const LAST_SWEEP: &str = "last";
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// A store is swept so often; a shorter time is of no use to anybody.
 pub const SWEEP_EVERY_MS: i64 = 3600 * 1000;
-/// Runs that one sweep removes, so that a command is not held up for long; the next sweep goes on.
+/// Runs that one step of a sweep removes. A command does one step, so that it is not held up for long.
 const REMOVED_AT_ONCE_MAX: usize = 200;
 
 /// Removes what belongs to a run beside the ports, such as files in the folder of a store.
 pub type RemoveFiles = Box<dyn Fn(&RunId) -> io::Result<()> + Send + Sync>;
+
+/// Whether a run belongs to this process, where several share the runs of a store.
+pub type Owns = Box<dyn Fn(&RunId) -> bool + Send + Sync>;
+
+/// Runs that have not ended, by the run whose results they reuse.
+type Reusing = BTreeMap<RunId, Vec<RunId>>;
 
 /// Why a run was not removed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,8 @@ pub struct Retention {
     /// Names this process in leases.
     owner: String,
     remove_files: RemoveFiles,
+    /// `None` where all runs belong to whoever has their lease.
+    owns: Option<Owns>,
     /// Under which the last sweep is noted.
     last_sweep: String,
 }
@@ -77,7 +85,7 @@ struct Sweep {
 impl Retention {
     #[must_use]
     pub fn new(ports: Ports, owner: String, remove_files: RemoveFiles) -> Retention {
-        Retention { ports, owner, remove_files, last_sweep: String::from(LAST_SWEEP) }
+        Retention { ports, owner, remove_files, owns: None, last_sweep: String::from(LAST_SWEEP) }
     }
 
     /// The sweeps of this node count for themselves: where several share the runs, each removes its own.
@@ -86,26 +94,52 @@ impl Retention {
         Retention { last_sweep: format!("{LAST_SWEEP}-{node}"), ..self }
     }
 
+    /// Sweeps leave all other runs to those whom they belong to.
+    #[must_use]
+    pub fn of_owned(self, owns: Owns) -> Retention {
+        Retention { owns: Some(owns), ..self }
+    }
+
     /// Removes a run that nobody runs, ended or not.
     ///
     /// # Errors
     /// It lives, it is not there, or the store refuses; what was begun then goes on at the next start.
     pub async fn remove(&self, run: &RunId) -> Result<(), RemoveError> {
-        let lease = self.ports.leases.acquire(run.as_str(), &self.owner).await.map_err(|error| match error {
-            LeaseError::Held { holder, .. } => RemoveError::Live { run: run.clone(), holder },
-            other => RemoveError::Lease(other),
-        })?;
-        let removed = self.remove_owned(run).await;
+        let lease = self.lease_of(run).await?;
+        self.remove_under(lease, run, None).await
+    }
+
+    async fn remove_under(&self, lease: Lease, run: &RunId, reusing: Option<&Reusing>) -> Result<(), RemoveError> {
+        let removed = self.remove_owned(run, reusing).await;
         self.ports.leases.release(&lease).await.map_err(RemoveError::Lease)?;
         removed
     }
 
-    /// Removes what has been kept long enough, unless the store was swept for the same days a short time ago. First
-    /// ends the removals that a crash cut short. Gives the number of runs that are gone.
+    async fn lease_of(&self, run: &RunId) -> Result<Lease, RemoveError> {
+        self.ports.leases.acquire(run.as_str(), &self.owner).await.map_err(|error| match error {
+            LeaseError::Held { holder, .. } => RemoveError::Live { run: run.clone(), holder },
+            other => RemoveError::Lease(other),
+        })
+    }
+
+    /// Removes some of what has been kept long enough, unless the store was swept for the same days a short time ago.
+    /// First ends the removals that a crash cut short. Gives the number of runs that are gone.
     ///
     /// # Errors
     /// The store cannot be read. A run that cannot be removed is left for the next sweep.
     pub async fn sweep_if_due(&self, now_ms: i64, days: u32) -> Result<usize, RemoveError> {
+        self.sweep(now_ms, days, 1).await
+    }
+
+    /// The same, until nothing is left: for a process that lives long. Dropped half-way, the next sweep goes on.
+    ///
+    /// # Errors
+    /// As [`Retention::sweep_if_due`].
+    pub async fn sweep_all_if_due(&self, now_ms: i64, days: u32) -> Result<usize, RemoveError> {
+        self.sweep(now_ms, days, usize::MAX).await
+    }
+
+    async fn sweep(&self, now_ms: i64, days: u32, steps_max: usize) -> Result<usize, RemoveError> {
         let unfinished = self.finish_removals().await?;
         let last = self.ports.directory.get(SWEEPS_TABLE, &self.last_sweep).await?;
         let last: Option<Sweep> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -116,10 +150,11 @@ impl Retention {
         }
         let expired = self.expired(now_ms.saturating_sub(i64::from(days) * DAY_MS)).await?;
         let mut removed = unfinished;
-        for run in expired.iter().take(REMOVED_AT_ONCE_MAX) {
-            removed += usize::from(self.removed_if_free(run).await);
+        let mut steps = expired.chunks(REMOVED_AT_ONCE_MAX);
+        for step in steps.by_ref().take(steps_max) {
+            removed += self.remove_all(step).await?;
         }
-        if expired.len() <= REMOVED_AT_ONCE_MAX {
+        if steps.len() == 0 {
             let sweep = serde_json::to_vec(&Sweep { at_ms: now_ms, days }).unwrap_or_default();
             self.ports.directory.put(SWEEPS_TABLE, &self.last_sweep, Bytes::from(sweep)).await?;
         }
@@ -127,17 +162,33 @@ impl Retention {
     }
 
     async fn finish_removals(&self) -> Result<usize, RemoveError> {
-        let mut finished = 0;
-        for (key, _) in self.ports.directory.list(REMOVALS_TABLE).await? {
-            let Ok(run) = key.parse() else { continue };
-            finished += usize::from(self.removed_if_free(&run).await);
+        let begun = self.ports.directory.list(REMOVALS_TABLE).await?;
+        let begun: Vec<RunId> = begun.into_iter().filter_map(|(key, _)| key.parse().ok()).collect();
+        if begun.is_empty() { Ok(0) } else { self.remove_all(&begun).await }
+    }
+
+    /// Those of these runs that are nobody else's. Who reuses what is looked up once for all of them.
+    async fn remove_all(&self, runs: &[RunId]) -> Result<usize, RemoveError> {
+        let reusing = self.reusing().await?;
+        let mut removed = 0;
+        for run in runs.iter() {
+            // It may have gone to another process since it was listed.
+            removed += usize::from(self.is_ours(run) && self.removed_if_free(run, &reusing).await);
         }
-        Ok(finished)
+        Ok(removed)
+    }
+
+    fn is_ours(&self, run: &RunId) -> bool {
+        self.owns.as_ref().is_none_or(|owns| owns(run))
     }
 
     /// Another process that removes the same run holds its lease, and somebody who shows it loses nothing by waiting.
-    async fn removed_if_free(&self, run: &RunId) -> bool {
-        match self.remove(run).await {
+    async fn removed_if_free(&self, run: &RunId, reusing: &Reusing) -> bool {
+        let removed = match self.lease_of(run).await {
+            Ok(lease) => self.remove_under(lease, run, Some(reusing)).await,
+            Err(error) => Err(error),
+        };
+        match removed {
             Ok(()) => true,
             Err(RemoveError::Live { .. } | RemoveError::Reused { .. } | RemoveError::NotFound { .. }) => false,
             Err(error) => {
@@ -147,14 +198,17 @@ impl Retention {
         }
     }
 
-    async fn remove_owned(&self, run: &RunId) -> Result<(), RemoveError> {
+    async fn remove_owned(&self, run: &RunId, reusing: Option<&Reusing>) -> Result<(), RemoveError> {
         let directory = &self.ports.directory;
         let is_begun = directory.get(REMOVALS_TABLE, run.as_str()).await?.is_some();
         if !is_begun && self.ports.journal.read(run, 0).await?.is_empty() {
             return Err(RemoveError::NotFound { run: run.clone() });
         }
         if !is_begun {
-            self.check_not_reused(run).await?;
+            match reusing {
+                Some(reusing) => self.check_not_reused(run, reusing).await?,
+                None => self.check_not_reused(run, &self.reusing().await?).await?,
+            }
         }
         directory.put(REMOVALS_TABLE, run.as_str(), Bytes::new()).await?;
         self.remove_key(run).await?;
@@ -166,17 +220,24 @@ impl Retention {
     }
 
     /// What a run reuses is copied into it as it is asked for, so a parent is needed until its children have ended.
-    async fn check_not_reused(&self, run: &RunId) -> Result<(), RemoveError> {
-        for (_, entry) in self.ports.directory.list(RUNS_TABLE).await? {
-            let Ok(child) = serde_json::from_slice::<RunView>(&entry) else { continue };
-            if child.parent.as_ref() != Some(run) || child.status.is_end() {
-                continue;
-            }
-            if let Some(holder) = self.ports.leases.holder(child.run.as_str()).await.map_err(RemoveError::Lease)? {
-                return Err(RemoveError::Reused { run: run.clone(), child: child.run, holder });
+    async fn check_not_reused(&self, run: &RunId, reusing: &Reusing) -> Result<(), RemoveError> {
+        for child in reusing.get(run).into_iter().flatten() {
+            if let Some(holder) = self.ports.leases.holder(child.as_str()).await.map_err(RemoveError::Lease)? {
+                return Err(RemoveError::Reused { run: run.clone(), child: child.clone(), holder });
             }
         }
         Ok(())
+    }
+
+    async fn reusing(&self) -> Result<Reusing, RemoveError> {
+        let mut reusing = Reusing::new();
+        for (_, entry) in self.ports.directory.list(RUNS_TABLE).await? {
+            let Ok(child) = serde_json::from_slice::<RunView>(&entry) else { continue };
+            if let Some(parent) = child.parent.filter(|_| !child.status.is_end()) {
+                reusing.entry(parent).or_default().push(child.run);
+            }
+        }
+        Ok(reusing)
     }
 
     /// The idempotency key that names the run may be used again.
@@ -191,13 +252,13 @@ impl Retention {
         Ok(directory.remove(KEY_OF_RUN_TABLE, run.as_str()).await?)
     }
 
-    /// The runs that ended before this time. The index spares reading most journals.
+    /// The runs of this process that ended before this time. The index spares reading most journals.
     async fn expired(&self, before_ms: i64) -> Result<Vec<RunId>, RemoveError> {
         let runs = self.ports.journal.list().await?;
         self.forget_unused_keys(&runs, before_ms).await?;
         let index: BTreeMap<String, Bytes> = self.ports.directory.list(RUNS_TABLE).await?.into_iter().collect();
         let mut expired = Vec::new();
-        for run in runs {
+        for run in runs.into_iter().filter(|run| self.is_ours(run)) {
             let view = index.get(run.as_str()).and_then(|bytes| serde_json::from_slice::<RunView>(bytes).ok());
             let ended_at_ms = match view {
                 Some(view) if view.status.is_end() => Some(view.started_at_ms.saturating_add_unsigned(view.elapsed_ms)),
@@ -228,7 +289,7 @@ impl Retention {
         let runs: BTreeSet<&RunId> = runs.iter().collect();
         for (key, bytes) in self.ports.directory.list(KEYS_TABLE).await? {
             let Some(entry) = KeyEntry::decode(&bytes) else { continue };
-            if entry.at_ms < before_ms && !runs.contains(&entry.run) {
+            if entry.at_ms < before_ms && !runs.contains(&entry.run) && self.is_ours(&entry.run) {
                 self.ports.directory.remove(KEYS_TABLE, &key).await?;
                 self.ports.directory.remove(KEY_OF_RUN_TABLE, entry.run.as_str()).await?;
             }

@@ -135,7 +135,7 @@ async fn answer_to(question: OwnerQuestion, root: &Addr<Root>) -> OwnerReply {
                 Err(ControlError::Unanswered) => OwnerReply::Unanswered,
             }
         }
-        OwnerQuestion::Begin { run } => match root.send(BeginRun { run }).await {
+        OwnerQuestion::Begin { run } => match root.send(BeginRun { run, is_left: false }).await {
             Ok(Ok(())) => OwnerReply::Done,
             Ok(Err(reason)) => OwnerReply::NotBegun { reason },
             Err(_closing) => OwnerReply::Unanswered,

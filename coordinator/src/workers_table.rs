@@ -1,11 +1,31 @@
 //! The table of workers: who may have attempts, for coordinators that have heard of nobody yet. Each worker puts itself
-//! in; who falls silent is struck off.
+//! in; who falls silent is struck off. The pools that workers served have a table, too, and stay.
 
+use bytes::Bytes;
 use skein_common::ports::{Directory, DirectoryError};
 use skein_common::wire::WorkerInfo;
 
 /// The table of the directory; its keys are nodes.
 pub const WORKERS_TABLE: &str = "workers";
+
+/// Its keys are pools.
+const POOLS_TABLE: &str = "pools";
+
+/// The pools that were ever served.
+///
+/// # Errors
+/// The directory does not answer.
+pub async fn pools(directory: &dyn Directory) -> Result<Vec<String>, DirectoryError> {
+    Ok(directory.list(POOLS_TABLE).await?.into_iter().map(|(pool, _)| pool).collect())
+}
+
+/// This pool is served.
+///
+/// # Errors
+/// The directory does not answer.
+pub async fn note_pool(directory: &dyn Directory, pool: &str) -> Result<(), DirectoryError> {
+    directory.put(POOLS_TABLE, pool, Bytes::new()).await
+}
 
 /// Puts a worker in, or replaces an earlier life of it.
 ///

@@ -234,6 +234,18 @@ fn a_file_of_tokens_is_made_private_and_refused_when_others_can_read_it() {
 }
 
 #[test]
+fn an_address_that_is_taken_is_named_and_nothing_is_left() {
+    let skein = Skein::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = taken.local_addr().expect("an address").to_string();
+    let ended = skein.run(["serve", "--listen", &address]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let said = format!("error: cannot listen on {address}: Address already in use");
+    assert!(ended.stderr.contains(&said) && !ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(!skein.store().join("serve.sock").exists(), "the socket is gone, too");
+}
+
+#[test]
 fn logs_come_in_order_with_what_to_ask_for_next() {
     let served = Served::default();
     let run = served.ask("POST", "/runs", &submission(simple())).json()["run"].as_str().expect("an id").to_owned();

@@ -268,3 +268,54 @@ fn r04_coordinators_share_the_runs_when_one_joins_and_when_it_leaves() {
         assert!(agents.as_array().expect("agents").iter().all(|agent| agent["attempts"] == 1), "{agents:#}");
     }
 }
+
+/// The whole site is started again: the owner is a new process, which has heard of no worker, and workers come last.
+#[test]
+fn c21_agents_of_a_pool_whose_workers_come_back_late_wait_for_them_under_a_new_owner() {
+    let mut cluster = Cluster::of(1, 1);
+    let dir = cluster.skein().project();
+    let shell = "echo x >> started; until test -e go; do sleep 0.01; done; echo right";
+    let body = "return await parallel([() => agent('one'), () => agent('two')])";
+    let run = cluster.submit(0, &cluster.spec(body, &["sh", "-c", shell]));
+    let started = || std::fs::read_to_string(dir.join("started")).unwrap_or_default().lines().count();
+    cluster.until("the agents run", |_| (started() == 2).then_some(()));
+    cluster.workers[0].kill();
+    cluster.coordinators[0].kill();
+    cluster.coordinators[0].restart();
+    cluster.ready();
+
+    // Each of these agents waits for a worker as long as anybody does, one after the other.
+    let nowhere = "const all = []
+        for (let i = 0; i < 5; i++) all.push(await agent('p', {pool: 'nowhere'}))
+        return all";
+    let other = cluster.submit(0, &cluster.spec(nowhere, &["true"]));
+    let view = cluster.completed(&other);
+    assert_eq!(view["result"], json!([null, null, null, null, null]), "nobody ever served this pool");
+    let waiting = cluster.get(&format!("/runs/{run}")).expect("a view");
+    assert_eq!((&waiting["status"], &waiting["agents"]["failed"]), (&json!("running"), &json!(0)), "{waiting:#}");
+
+    std::fs::write(dir.join("go"), "").expect("writes");
+    cluster.workers[0].restart();
+    assert_eq!(cluster.completed(&run)["result"], json!(["right", "right"]));
+}
+
+/// A machine and its copy: the one that was there first ends and says why, the other works.
+#[test]
+fn a08_a_worker_whose_node_another_one_speaks_for_ends_and_says_why() {
+    let mut cluster = Cluster::new();
+    cluster.set("SKEIN_HEARTBEAT", "200ms");
+    cluster.add(1, 1);
+    let state = |name: &str, cluster: &Cluster| cluster.skein().dir().join(name).join("worker/node-0");
+    let (from, to) = (state("worker-0", &cluster), state("worker-1", &cluster));
+    std::fs::create_dir_all(&to).expect("a folder");
+    std::fs::copy(from.join("id"), to.join("id")).expect("copies");
+    let node = cluster.workers[0].node();
+    cluster.add_worker(&[]);
+    let status = cluster.workers[0].ended();
+    assert_eq!(status.code(), Some(1));
+    let log = cluster.workers[0].log();
+    assert!(log.contains(&format!("another worker speaks for node {node}")) && log.contains("may be a copy"), "{log}");
+    cluster.ready();
+    let run = cluster.submit(0, &cluster.spec("return await agent('one')", &["echo", "right"]));
+    assert_eq!(cluster.completed(&run)["result"], "right");
+}

@@ -10,6 +10,7 @@ use skein_coordinator::{
     Clock, IdempotencyKey, RUNS_TABLE, RemoveError, Retention, SystemClock, load_run, submit, submit_once,
 };
 use skein_engine::{Event, encode_records};
+use skein_tests::cluster::Cluster;
 use skein_tests::system::spec;
 use skein_tests::{Skein, eventually};
 use tempfile::TempDir;
@@ -30,6 +31,21 @@ fn retention(store: &Store, ports: Ports) -> Retention {
     Retention::new(ports, String::from("test"), Box::new(move |run| files.remove_files(run)))
 }
 
+/// A small run of these ports that ended so many days ago.
+async fn ended_long_ago(ports: &Ports, now_ms: i64, days_ago: i64) -> RunId {
+    let at_ms = now_ms - days_ago * DAY_MS;
+    let run = submit(ports, &At(at_ms), spec("return 1")).await.expect("submits");
+    end(ports, &run, at_ms).await;
+    run
+}
+
+async fn end(ports: &Ports, run: &RunId, at_ms: i64) {
+    let end = Event::RunEnded { status: RunStatus::Completed, error: None };
+    let records = encode_records(1, 0, at_ms, &[Event::EpochBegan { epoch: 1 }, end]).expect("encodes");
+    let records = records.into_iter().map(Into::into).collect();
+    ports.journal.append(run, 1, records).await.expect("appends");
+}
+
 /// A run that was submitted so many days ago, with a large text and files.
 async fn submitted(store: &Store, now_ms: i64, days_ago: i64) -> RunId {
     let mut spec = spec("return 1");
@@ -42,11 +58,7 @@ async fn submitted(store: &Store, now_ms: i64, days_ago: i64) -> RunId {
 /// The same, ended at once.
 async fn ended(store: &Store, now_ms: i64, days_ago: i64) -> RunId {
     let run = submitted(store, now_ms, days_ago).await;
-    let end = Event::RunEnded { status: RunStatus::Completed, error: None };
-    let events = [Event::EpochBegan { epoch: 1 }, end];
-    let records = encode_records(1, 0, now_ms - days_ago * DAY_MS, &events).expect("encodes");
-    let records = records.into_iter().map(Into::into).collect();
-    store.ports().journal.append(&run, 1, records).await.expect("appends");
+    end(&store.ports(), &run, now_ms - days_ago * DAY_MS).await;
     run
 }
 
@@ -112,6 +124,59 @@ async fn r12_a_store_that_was_swept_within_the_hour_is_left_alone() {
     assert_eq!(retention.sweep_if_due(NOW_MS + 1000, 30).await.expect("sweeps"), 0);
     assert_eq!(retention.sweep_if_due(NOW_MS + 3_600_000, 30).await.expect("sweeps"), 1);
     assert_eq!(runs(&store.ports()).await, []);
+}
+
+/// More than one step.
+const MANY: usize = 450;
+
+#[tokio::test]
+async fn r12_a_command_removes_some_and_a_process_that_lives_long_removes_all() {
+    let (_dir, store) = store();
+    for _ in 0..MANY {
+        ended_long_ago(&store.ports(), NOW_MS, 40).await;
+    }
+    let retention = retention(&store, store.ports());
+    assert_eq!(retention.sweep_if_due(NOW_MS, 30).await.expect("sweeps"), 200);
+    assert_eq!(retention.sweep_if_due(NOW_MS, 30).await.expect("sweeps"), 200, "there was more");
+    ended_long_ago(&store.ports(), NOW_MS, 40).await;
+    assert_eq!(retention.sweep_all_if_due(NOW_MS, 30).await.expect("sweeps"), MANY - 400 + 1);
+    for _ in 0..MANY {
+        ended_long_ago(&store.ports(), NOW_MS, 40).await;
+    }
+    assert_eq!(retention.sweep_all_if_due(NOW_MS, 30).await.expect("sweeps"), 0, "it was swept just now");
+    assert_eq!(retention.sweep_all_if_due(NOW_MS + 3_600_000, 30).await.expect("sweeps"), MANY);
+}
+
+#[tokio::test]
+async fn r12_each_process_removes_its_own_runs_whatever_the_others_have() {
+    let (_dir, store) = store();
+    let mut ours = Vec::new();
+    for number in 0..MANY {
+        let run = ended_long_ago(&store.ports(), NOW_MS, 40).await;
+        // The last ones, behind more of others than one step takes.
+        ours.extend((number + 100 >= MANY).then_some(run));
+    }
+    let owned = ours.clone();
+    let retention = retention(&store, store.ports()).of_owned(Box::new(move |run| owned.contains(run)));
+    assert_eq!(retention.sweep_if_due(NOW_MS, 30).await.expect("sweeps"), 100);
+    let left = runs(&store.ports()).await;
+    assert!(left.len() == MANY - 100 && ours.iter().all(|run| !left.contains(run)));
+}
+
+#[test]
+fn r12_coordinators_remove_what_was_kept_long_enough_as_soon_as_they_own_it() {
+    let mut cluster = Cluster::new();
+    let now_ms = SystemClock.now_ms();
+    let young = cluster.past_all(async |ports: Ports| {
+        for _ in 0..MANY {
+            ended_long_ago(&ports, now_ms, 40).await;
+        }
+        ended_long_ago(&ports, now_ms, 20).await
+    });
+    cluster.add(2, 0);
+    let left = |cluster: &Cluster| cluster.past_all(async |ports: Ports| runs(&ports).await);
+    cluster.until("only the young run is left", |cluster| (left(cluster).len() == 1).then_some(()));
+    assert_eq!(left(&cluster), [young]);
 }
 
 #[tokio::test]

@@ -1,18 +1,28 @@
 //! Coordinators of one cluster in the test's own process: which of them executes a run, and what the others answer.
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::join_all;
+use skein_backend::embedded::Store;
 use skein_backend::nats::server::TestServer;
 use skein_backend::nats::{NatsBackend, NatsConfig};
 use skein_common::config::{CoordinatorSettings, NatsSettings};
+use skein_common::ports::{Journal, JournalError, Lease, LeaseError, Leases, Ports, Shard, Shards, ShardsError};
 use skein_common::run::{RunSpec, RunStatus};
 use skein_common::{Payload, RunId};
 use skein_coordinator::actors::ControlError;
-use skein_coordinator::{Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, stored};
-use skein_engine::{Command, Refused};
+use skein_coordinator::driver::{Alive, Driver, DriverContext, DriverError, HibernationRule, Journalled, Performer};
+use skein_coordinator::{
+    Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, SystemClock, load_run, stored, submit,
+};
+use skein_engine::{Command, Effect, Refused, RunState};
 use skein_script::{HostLimits, HostPool};
 use skein_tests::{skein_binary, system};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 const LEASE_MS: u64 = 2_000;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,11 +43,15 @@ impl Cluster {
     }
 
     async fn coordinator(&self, node: &str) -> Coordinator {
+        self.coordinator_with(node, |ports| ports).await
+    }
+
+    async fn coordinator_with(&self, node: &str, wrap: impl FnOnce(Ports) -> Ports) -> Coordinator {
         let settings = NatsSettings { url: self.server.url(), lease_ms: LEASE_MS, ..NatsSettings::default() };
         let config = NatsConfig { settings, node: Some(node.to_owned()), bootstrap: true, role: None };
         let backend = NatsBackend::connect(config).await.expect("joins");
         Coordinator::start(CoordinatorConfig {
-            ports: backend.ports(),
+            ports: wrap(backend.ports()),
             hosts: self.hosts.clone(),
             host_limits: HostLimits::default(),
             settings: CoordinatorSettings::default(),
@@ -177,4 +191,164 @@ async fn r11_a_request_sent_again_to_another_gives_the_same_run() {
     until("the other has it", async || (second.standing().await.live_runs == 1).then_some(())).await;
     second.control(submitted.run.clone(), Command::Stop).await.expect("stops");
     second.shutdown().await;
+}
+
+/// What one owner of many has: it is asked for each run whether that is still its own.
+struct Owner {
+    is_certain: bool,
+}
+
+#[async_trait]
+impl Leases for Owner {
+    async fn acquire(&self, name: &str, _: &str) -> Result<Lease, LeaseError> {
+        Ok(Lease { name: name.to_owned(), epoch: 1 })
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<(), LeaseError> {
+        if self.is_certain { Ok(()) } else { Err(LeaseError::Lost { name: lease.name.clone() }) }
+    }
+
+    async fn release(&self, _: &Lease) -> Result<(), LeaseError> {
+        Ok(())
+    }
+
+    async fn holder(&self, _: &str) -> Result<Option<String>, LeaseError> {
+        Ok(None)
+    }
+
+    async fn holders(&self, _: &str) -> Result<Vec<(String, String)>, LeaseError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Shards for Owner {
+    fn count(&self) -> Shard {
+        1
+    }
+
+    async fn attach(&self, _: Shard) -> Result<(), ShardsError> {
+        Ok(())
+    }
+
+    async fn detach(&self, _: Shard) {}
+}
+
+#[derive(Default)]
+struct Performed(Vec<Effect>);
+
+#[async_trait(?Send)]
+impl Performer for Performed {
+    async fn perform(&mut self, _: &RunState, _: &Journalled, effects: Vec<Effect>) {
+        self.0.extend(effects);
+    }
+}
+
+/// Takes a run of one agent up as such an owner; gives how that went, what was performed, and records of the journal.
+async fn taken_up(is_certain: bool) -> (Result<(), DriverError>, Vec<Effect>, u64) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ports = Store::open(dir.path()).expect("a store").ports();
+    let run = submit(&ports, &SystemClock, system::spec("return await agent('p')")).await.expect("submits");
+    let shards: Option<Arc<dyn Shards>> = Some(Arc::new(Owner { is_certain }));
+    let ports = Ports { leases: Arc::new(Owner { is_certain }), shards, ..ports };
+    let context = DriverContext {
+        ports: ports.clone(),
+        hosts: Arc::new(HostPool::start(skein_binary().to_path_buf()).await.expect("a zygote")),
+        host_limits: HostLimits::default(),
+        clock: Arc::new(SystemClock),
+        replaces_lost_hosts: true,
+        hibernation: HibernationRule::of(&CoordinatorSettings::default()),
+    };
+    let mut performed = Performed::default();
+    let opened = Driver::open(run.clone(), 1, context, &Alive::All, &mut performed).await;
+    let records = load_run(ports.journal.as_ref(), &run).await.expect("the journal").records;
+    (opened.map(drop), performed.0, records)
+}
+
+#[test]
+fn r04_what_an_owner_wrote_that_is_not_certain_any_more_is_for_the_next_one_to_act_on() {
+    actix::System::new().block_on(async {
+        let (opened, performed, _) = taken_up(true).await;
+        let is_dispatch = |effect: &Effect| matches!(effect, Effect::Dispatch { .. });
+        assert!(opened.is_ok() && performed.iter().any(is_dispatch), "{opened:?} {performed:?}");
+        let (opened, performed, records) = taken_up(false).await;
+        assert!(matches!(opened, Err(DriverError::NotOurs)), "{opened:?}");
+        assert!(performed.is_empty() && records > 1, "{records} records, and {performed:?}");
+    });
+}
+
+/// A journal whose reads wait for leave, and are counted.
+struct Gated {
+    inner: Arc<dyn Journal>,
+    open: watch::Sender<bool>,
+    reading: AtomicUsize,
+    reading_max: AtomicUsize,
+}
+
+#[async_trait]
+impl Journal for Gated {
+    async fn append(&self, run: &RunId, expected: u64, records: Vec<Bytes>) -> Result<u64, JournalError> {
+        self.inner.append(run, expected, records).await
+    }
+
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<Bytes>, JournalError> {
+        let reading = self.reading.fetch_add(1, Ordering::Relaxed) + 1;
+        self.reading_max.fetch_max(reading, Ordering::Relaxed);
+        drop(self.open.subscribe().wait_for(|open| *open).await);
+        let read = self.inner.read(run, from).await;
+        self.reading.fetch_sub(1, Ordering::Relaxed);
+        read
+    }
+
+    async fn list(&self) -> Result<Vec<RunId>, JournalError> {
+        self.inner.list().await
+    }
+
+    async fn remove(&self, run: &RunId) -> Result<(), JournalError> {
+        self.inner.remove(run).await
+    }
+
+    fn durability(&self) -> String {
+        self.inner.durability()
+    }
+}
+
+/// More than are opened at the same time.
+const LEFT: usize = 40;
+
+#[test]
+fn r06_of_many_runs_that_an_owner_left_some_are_opened_at_a_time() {
+    actix::System::new().block_on(async {
+        let cluster = Cluster::start().await;
+        let first = cluster.coordinator("first").await;
+        until("it owns all", async || (owned(&first).await == 16).then_some(())).await;
+        let mut runs = Vec::new();
+        for _ in 0..LEFT {
+            let run = first.submit(system::spec(WAITS)).await.expect("submits");
+            first.begin(run.clone()).await.expect("begins");
+            runs.push(run);
+        }
+        until("they run", async || (first.standing().await.live_runs == LEFT).then_some(())).await;
+        first.shutdown().await;
+
+        let mut gated = None;
+        let second = cluster.coordinator_with("second", |ports| {
+            let (open, reading, reading_max) = (watch::Sender::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+            let journal = Arc::new(Gated { inner: ports.journal.clone(), open, reading, reading_max });
+            gated = Some(journal.clone());
+            Ports { journal, ..ports }
+        });
+        let second = second.await;
+        let gated = gated.expect("it has a journal");
+        until("they are all here", async || (second.standing().await.live_runs == LEFT).then_some(())).await;
+        let reads = || gated.reading.load(Ordering::Relaxed);
+        until("some are read", async || (reads() >= 16).then_some(())).await;
+        gated.open.send_replace(true);
+        for run in runs {
+            second.control(run, Command::Stop).await.expect("is there");
+        }
+        until("all end", async || (second.standing().await.live_runs == 0).then_some(())).await;
+        assert_eq!(gated.reading_max.load(Ordering::Relaxed), 16);
+        second.shutdown().await;
+    });
 }

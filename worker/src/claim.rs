@@ -3,6 +3,7 @@
 use crate::attempt::Shared;
 use crate::link::Link;
 use crate::messages::NonsenseHeard;
+use crate::process::Moment;
 use actix::Addr;
 use skein_common::wire::{AttemptRef, Claim, ClaimAnswer, OwnerAnswer, WorkerRequest, decode, encode};
 use skein_common::{AttemptToken, Epoch};
@@ -33,7 +34,7 @@ pub(crate) struct Go {
     pub epoch: Epoch,
     pub deadline: Duration,
     /// The deadline counts from here.
-    pub asked_at: Instant,
+    pub asked_at: Moment,
 }
 
 /// Asks the owner, again and again while there is none.
@@ -43,7 +44,7 @@ pub(crate) async fn claim(shared: &Shared, attempt: &AttemptRef, link: &Addr<Lin
     let give_up_at = Instant::now() + CLAIM_WAIT;
     let (mut pause, pause_max) = CLAIM_AGAIN;
     loop {
-        let asked_at = Instant::now();
+        let asked_at = Moment::now();
         let asking = shared.ports.control.request(&attempt.run, request.clone());
         let asked = tokio::select! {
             biased;
@@ -65,7 +66,7 @@ pub(crate) async fn claim(shared: &Shared, attempt: &AttemptRef, link: &Addr<Lin
     }
 }
 
-async fn understand(answer: &[u8], asked_at: Instant, attempt: &AttemptRef, link: &Addr<Link>) -> ClaimOutcome {
+async fn understand(answer: &[u8], asked_at: Moment, attempt: &AttemptRef, link: &Addr<Link>) -> ClaimOutcome {
     match decode(answer) {
         Ok(OwnerAnswer::Claim(ClaimAnswer::Go { token, epoch, deadline_ms })) => {
             ClaimOutcome::Go(Go { token, epoch, deadline: Duration::from_millis(deadline_ms), asked_at })

@@ -8,7 +8,7 @@ use actix::{
 use skein_common::wire::WorkerOrder;
 use std::rc::Rc;
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{info, warn};
 
 impl Link {
     pub(crate) fn phase(&self) -> Phase {
@@ -22,6 +22,17 @@ impl Link {
             self.heartbeat_soon(context);
         }
         self.close();
+    }
+
+    /// Another process speaks for this node: owners have given up what runs here.
+    pub(crate) fn give_way(&mut self) {
+        if self.config.phase.send_replace(Phase::Superseded) != Phase::Superseded {
+            warn!(node = self.config.shared.info.node, "another worker speaks for this node; this one ends");
+            self.close();
+            for serial in self.attempts.keys() {
+                self.end(*serial, EndReason::Abandoned);
+            }
+        }
     }
 
     fn advance(&self, from: Phase, to: Phase) -> bool {

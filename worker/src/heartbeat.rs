@@ -3,6 +3,7 @@
 use crate::attempt::Shared;
 use crate::link::{Claimed, Entry, Link};
 use crate::messages::{EndReason, NonsenseHeard, OwnerHeard};
+use crate::process::Moment;
 use actix::{Addr, AsyncContext as _, Context, Handler, WrapFuture as _};
 use skein_common::wire::{Heartbeat, OwnerAnswer, RunningAttempt, WorkerRequest, decode, encode};
 use std::collections::BTreeSet;
@@ -70,7 +71,7 @@ impl Link {
 /// Brings Link each answer as it comes.
 async fn ask_owners(shared: Rc<Shared>, heartbeat: Heartbeat, link: Addr<Link>) {
     let Ok(request) = encode(&WorkerRequest::Heartbeat(heartbeat)) else { return };
-    let asked_at = Instant::now();
+    let asked_at = Moment::now();
     let mut answers = match shared.ports.control.ask_owners(request).await {
         Ok(answers) => answers,
         Err(error) => return debug!(%error, "a heartbeat was not sent"),
@@ -92,12 +93,18 @@ impl Handler<OwnerHeard> for Link {
     /// An owner speaks for the runs that it has, and names no others.
     fn handle(&mut self, message: OwnerHeard, _: &mut Context<Link>) {
         let OwnerHeard { answer, asked_at } = message;
+        if answer.superseded {
+            return self.give_way();
+        }
+        let mut extended = Vec::new();
         for attempt in &answer.extended {
             let entry = self.serials.get(attempt).and_then(|serial| self.attempts.get_mut(serial));
             if let Some(claimed) = entry.and_then(|entry| entry.claimed.as_mut()) {
-                claimed.extended_at = asked_at.max(claimed.extended_at);
+                claimed.extended_at = asked_at.instant.max(claimed.extended_at);
+                extended.push((attempt, asked_at, claimed.deadline));
             }
         }
+        self.vouch_for(extended);
         let gone = answer.gone.iter().map(|attempt| (attempt, EndReason::Disowned));
         // The cancel that was broadcast did not come through.
         let interrupted = answer.interrupted.iter().map(|attempt| (attempt, EndReason::Cancelled));

@@ -7,7 +7,7 @@ use crate::messages::{
     Observed, Phase, ReleaseRun, Serial, TasksPulled, Verdict,
 };
 use crate::outbox::Letter;
-use crate::process::Keeper;
+use crate::process::{Keeper, Moment};
 use crate::runner::Ended;
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, ResponseFuture, WrapFuture as _};
 use skein_common::ports::{Target, TaskDelivery};
@@ -62,6 +62,9 @@ pub(crate) struct LinkConfig {
     pub targets: Vec<Target>,
     pub slots: usize,
     pub heartbeat: Duration,
+    /// Owners are processes of their own: when this one is stopped or hangs, they give its attempts to others. Where
+    /// owner and worker are one process nobody does, and what the keeper has of it goes on with it.
+    pub is_apart: bool,
     pub phase: watch::Sender<Phase>,
 }
 
@@ -184,6 +187,13 @@ impl Link {
         }
     }
 
+    /// Lets the keeper know until when owners answer for these.
+    pub(crate) fn vouch_for<'a>(&self, attempts: impl IntoIterator<Item = (&'a AttemptRef, Moment, Duration)>) {
+        if self.config.is_apart {
+            self.config.keeper.vouch_for(attempts);
+        }
+    }
+
     fn fill_slots(&mut self, context: &mut Context<Link>) {
         while *self.slots_free.borrow() > 0 && !self.closed {
             let Some(delivery) = self.backlog.pop_front() else { return };
@@ -266,7 +276,10 @@ impl Handler<AttemptClaimed> for Link {
             return Verdict::Drop;
         }
         if let Some(entry) = self.attempts.get_mut(&serial) {
-            entry.claimed = Some(Claimed { token, deadline, extended_at: asked_at });
+            entry.claimed = Some(Claimed { token, deadline, extended_at: asked_at.instant });
+        }
+        if let Some(entry) = self.attempts.get(&serial) {
+            self.vouch_for([(&entry.attempt, asked_at, deadline)]);
         }
         if deadline < self.config.heartbeat {
             self.end_overdue(context);
@@ -281,6 +294,7 @@ impl Handler<AttemptGone> for Link {
     fn handle(&mut self, message: AttemptGone, context: &mut Context<Link>) {
         let Some(entry) = self.attempts.remove(&message.serial) else { return };
         self.serials.remove(&entry.attempt);
+        self.config.keeper.forget(&entry.attempt);
         self.slots_free.send_modify(|free| *free += 1);
         if message.died {
             self.observed.attempts_died_total += 1;

@@ -1,12 +1,12 @@
 //! Messages of the worker's actors: intent, sender, answer.
 
+use crate::process::Moment;
 use crate::runner::Asked;
 use actix::Message;
 use skein_common::ports::TaskDelivery;
 use skein_common::wire::{Cancel, HeartbeatAnswer, WorkerInfo, WorkerOrder};
 use skein_common::{AttemptToken, Epoch, RunId};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// Numbers the attempts of one Link.
 pub(crate) type Serial = u64;
@@ -28,7 +28,7 @@ pub(crate) struct AttemptClaimed {
     /// Without an answer to a heartbeat for so long it ends.
     pub deadline: Duration,
     /// The deadline counts from here.
-    pub asked_at: Instant,
+    pub asked_at: Moment,
 }
 
 /// What becomes of an attempt that was claimed.
@@ -68,7 +68,7 @@ pub(crate) struct OrderHeard {
 pub(crate) struct OwnerHeard {
     pub answer: HeartbeatAnswer,
     /// When the heartbeat was sent: deadlines count from here.
-    pub asked_at: Instant,
+    pub asked_at: Moment,
 }
 
 /// Something came that is no message of ours. Sent by: the broadcast listener, Attempt, who listens to the answers to a
@@ -161,6 +161,8 @@ pub(crate) enum Phase {
     Draining,
     /// And has nothing left to do.
     Drained,
+    /// Another process speaks for its node: whatever ran here is taken for lost, and it is given nothing more.
+    Superseded,
 }
 
 impl Phase {

@@ -66,6 +66,9 @@ async fn keep_stored(
 ) {
     loop {
         let now = *phase.borrow_and_update();
+        if now == Phase::Superseded {
+            return; // The record is that of the one that took over.
+        }
         let wait = match put(directory.as_ref(), &now.told_in(&info)).await {
             Ok(()) => {
                 stored.send_replace(true);

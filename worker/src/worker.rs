@@ -138,6 +138,7 @@ pub(crate) async fn start_with(
     let opened = Outbox::open(Arc::clone(&ports.results), state_dir.as_deref());
     let bad_state_dir = |source| WorkerError::BadStateDir { dir: state_dir.clone().unwrap_or_default(), source };
     let outbox = Rc::new(opened.map_err(bad_state_dir)?);
+    let is_apart = state_dir.is_some();
     let targets: Vec<Target> = pools.into_iter().map(Target::Pool).chain(hosts.into_iter().map(Target::Host)).collect();
     info!(worker = %info.id, node = info.node, slots = settings.slots, targets = targets.len(), "worker starts");
     outbox.send_left_over().await;
@@ -154,7 +155,7 @@ pub(crate) async fn start_with(
     let shared =
         Rc::new(Shared { ports, info, runners, places, outbox, attempt_timeout, stall_ms, owner_came: Notify::new() });
     let heartbeat = Duration::from_millis(settings.heartbeat_ms);
-    let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat, phase };
+    let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat, is_apart, phase };
     let (link, stop) = supervise(link);
     Ok(WorkerHandle { link, stop, phase: phases, registration })
 }
@@ -199,7 +200,9 @@ impl WorkerHandle {
         let link = self.current();
         self.stop.send_replace(true);
         let _ = link.send(StopWorker).await;
-        if let Some(registration) = self.registration {
+        // The record is that of the one that took over.
+        let is_superseded = *self.phase.borrow() == Phase::Superseded;
+        if let Some(registration) = self.registration.filter(|_| !is_superseded) {
             registration.end().await;
         }
     }
@@ -208,6 +211,14 @@ impl WorkerHandle {
     /// still has to be stopped.
     pub async fn drained(&self) {
         let _ = self.phase.clone().wait_for(|phase| *phase == Phase::Drained).await;
+    }
+
+    /// Waits until an owner says that another process speaks for its node, as when two machines were made from one image.
+    /// It has nothing to do any more then, and still has to be stopped.
+    pub async fn superseded(&self) {
+        if self.phase.clone().wait_for(|phase| *phase == Phase::Superseded).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Takes nothing new, waits for the attempts that run, and ends (A8).

@@ -13,7 +13,7 @@ use crate::sweep::Sweeps;
 use anyhow::Context as _;
 use skein_backend::nats::NatsBackend;
 use skein_backend::node::Node;
-use skein_coordinator::{Coordinator, CoordinatorConfig, Retention};
+use skein_coordinator::{Coordinator, CoordinatorConfig};
 use skein_script::HostPool;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -116,9 +116,7 @@ impl Running {
                 return Err(error);
             }
         };
-        // Runs have nothing beside the ports here; what their agents left is on the workers.
-        let retention = Retention::new(coordinator.ports().clone(), node.id().to_owned(), Box::new(|_| Ok(())));
-        let sweeps = Sweeps::start(retention.of_node(node.id()), settings.retention.days);
+        let sweeps = Sweeps::start_of(coordinator.clone(), settings.retention.days);
         Ok(Running { coordinator, sweeps, door, tcp_door })
     }
 
@@ -128,7 +126,7 @@ impl Running {
             door.close().await;
         }
         self.door.close().await;
-        self.coordinator.shutdown().await;
         self.sweeps.stop().await;
+        self.coordinator.shutdown().await;
     }
 }

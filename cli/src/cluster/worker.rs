@@ -51,7 +51,20 @@ pub async fn work(global: &Global, args: WorkerArgs) -> anyhow::Result<Code> {
             worker.stop().await;
             Ok(Code::Completed)
         }
+        () = worker.superseded() => {
+            worker.stop().await;
+            Err(superseded(&node))
+        }
     }
+}
+
+fn superseded(node: &Node) -> anyhow::Error {
+    anyhow::anyhow!(
+        "another worker speaks for node {}, so this one ends: each machine needs a state directory of its own, and {} \
+         may be a copy",
+        node.id(),
+        node.dir().display()
+    )
 }
 
 /// Lets finish what runs; a second signal ends it, a third one does not even wait for that.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 /// - After `put` answers, `get` of the same run and digest gives the same bytes, also after a kill of this process.
 /// - Putting the same bytes again succeeds and stores nothing new.
 /// - `get` of what was never put answers `Missing`.
+/// - `get` never answers bytes of another digest: where others can write to the store, they are `Damaged`.
 /// - `remove_run` removes all blobs of the run and of no other run.
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -28,6 +29,9 @@ pub trait Blobs: Send + Sync {
 pub enum BlobError {
     #[error("blob {digest} of {run} is missing")]
     Missing { run: RunId, digest: Digest },
+    /// Asking again gives the same.
+    #[error("the stored bytes of blob {digest} of {run} are not those that were put")]
+    Damaged { run: RunId, digest: Digest },
     #[error("blobs unavailable: {source}")]
     Unavailable {
         #[source]

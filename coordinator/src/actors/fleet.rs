@@ -32,6 +32,9 @@ const SERVE_AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries to read the table of workers, which a takeover needs.
 const TABLE_AGAIN: Duration = Duration::from_millis(200);
 
+/// Between two tries to read the table of pools.
+const POOLS_AGAIN: Duration = Duration::from_secs(1);
+
 /// Answers workers for all runs of this coordinator.
 pub(super) struct Fleet {
     ports: Ports,
@@ -43,6 +46,7 @@ pub(super) struct Fleet {
     reads_table: bool,
     /// The table was read: of workers that come later this process hears by itself.
     has_read_table: bool,
+    notes_pools: bool,
     lookups: Lookups,
     /// `None` where each run is owned by itself.
     holdings: Option<Arc<Holdings>>,
@@ -63,6 +67,7 @@ impl Fleet {
             inherited,
             reads_table: false,
             has_read_table: false,
+            notes_pools: false,
             lookups,
             holdings,
         }
@@ -149,6 +154,45 @@ impl Fleet {
         let again = self.attempts.overdue(now);
         self.follow(Consequences { verdicts, again }, now);
         self.ask_for_reports(context);
+        self.note_pools(context);
+    }
+
+    /// Also those of workers that are known to this process alone.
+    fn note_pools(&mut self, context: &mut Context<Fleet>) {
+        let pools = if self.ports.shards.is_some() { self.attempts.new_pools() } else { Vec::new() };
+        if pools.is_empty() || std::mem::replace(&mut self.notes_pools, true) {
+            return;
+        }
+        let directory = self.ports.directory.clone();
+        let noting = async move {
+            let mut noted = Vec::new();
+            for pool in pools {
+                match workers_table::note_pool(directory.as_ref(), &pool).await {
+                    Ok(()) => noted.push(pool),
+                    Err(error) => tracing::warn!(%error, pool, "pool not noted; the next look tries again"),
+                }
+            }
+            noted
+        };
+        context.spawn(noting.into_actor(self).map(|noted, fleet, _| {
+            noted.iter().for_each(|pool| fleet.attempts.pool_is_noted(pool));
+            fleet.notes_pools = false;
+        }));
+    }
+
+    /// Until they are known, no attempt fails for want of a worker of its pool.
+    fn read_pools(&mut self, context: &mut Context<Fleet>) {
+        let directory = self.ports.directory.clone();
+        let read = async move {
+            loop {
+                match workers_table::pools(directory.as_ref()).await {
+                    Ok(pools) => return pools,
+                    Err(error) => tracing::warn!(%error, "the table of pools cannot be read"),
+                }
+                tokio::time::sleep(POOLS_AGAIN).await;
+            }
+        };
+        context.spawn(read.into_actor(self).map(|pools, fleet, _| fleet.attempts.know_pools(pools)));
     }
 
     /// Tells runs what became of their attempts. A run that is busy is told at the next look.
@@ -275,6 +319,7 @@ impl Actor for Fleet {
         ctx.run_interval(look, |fleet, context| fleet.lose_the_silent(context));
         if self.ports.shards.is_some() {
             self.read_table(ctx);
+            self.read_pools(ctx);
         }
         let (address, ports) = (ctx.address(), self.ports.clone());
         actix::spawn(watch_queue(ports.clone(), address.clone().recipient()));

@@ -26,6 +26,8 @@ pub(crate) struct RunToItsEnd {
     pub run: RunId,
     /// A person wants it to go on: a pause that its journal has is over.
     pub lifts_pause: bool,
+    /// An earlier owner left it: it is opened in turn, as there may be many.
+    pub is_left: bool,
 }
 
 /// Takes a run up without waiting for its end; a pause stays. Sent by: the API. Answered when it lives here.
@@ -33,6 +35,8 @@ pub(crate) struct RunToItsEnd {
 #[rtype(result = "Result<(), String>")]
 pub(crate) struct BeginRun {
     pub run: RunId,
+    /// An earlier owner left it: it is opened in turn, as there may be many.
+    pub is_left: bool,
 }
 
 /// Leaves every run as its journal says. Sent by: the process, at its end. Answered when all Run actors are gone.

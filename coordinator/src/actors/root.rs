@@ -18,8 +18,9 @@ use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Lease, LeaseError, shard_of};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Requests waiting; beyond it the asker waits.
 const MAILBOX: usize = 256;
@@ -27,6 +28,10 @@ const MAILBOX: usize = 256;
 const FAILURES_MAX: u32 = 4;
 /// Before the second incarnation in a row; doubled for each one after it.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Runs of an earlier owner that are read, and their scripts replayed, at the same time. There may be thousands, and what
+/// keeps leases and answers workers has the same thread.
+const OPENED_AT_ONCE: usize = 16;
 
 /// Before the actor of shards is started again.
 const SHARDS_AGAIN: Duration = Duration::from_secs(1);
@@ -49,6 +54,7 @@ struct NewIncarnation {
     failures: u32,
     lease: Lease,
     lifts_pause: bool,
+    is_left: bool,
 }
 
 /// The first actor: everything else is started by it and ends with it.
@@ -62,6 +68,7 @@ pub(crate) struct Root {
     owner_of_shards: Option<ShardOwner>,
     shards: Option<Addr<Shards>>,
     runs: BTreeMap<RunId, Live>,
+    opening: Arc<Semaphore>,
     closing: bool,
     drained: Vec<oneshot::Sender<()>>,
 }
@@ -78,8 +85,8 @@ impl Root {
         let holdings = owner_of_shards.as_ref().map(|owner| owner.holdings.clone());
         let fleet = Fleet::new(context.ports.clone(), settings.clone(), holdings).start();
         let (shards, runs, drained) = (None, BTreeMap::new(), Vec::new());
-        let closing = false;
-        Root { context, settings, owner, fleet, feed, owner_of_shards, shards, runs, closing, drained }.start()
+        let (closing, opening) = (false, Arc::new(Semaphore::new(OPENED_AT_ONCE)));
+        Root { context, settings, owner, fleet, feed, owner_of_shards, shards, runs, opening, closing, drained }.start()
     }
 
     fn start_shards(&mut self, ctx: &mut Context<Root>) {
@@ -90,13 +97,14 @@ impl Root {
 
     /// The factory: every incarnation of a run is made here.
     fn spawn_run(&mut self, new: NewIncarnation, ctx: &mut Context<Root>) -> Addr<Run> {
-        let NewIncarnation { run, incarnation, failures, lease, lifts_pause } = new;
+        let NewIncarnation { run, incarnation, failures, lease, lifts_pause, is_left } = new;
         let replaces_lost_hosts = failures + 1 < FAILURES_MAX;
         let parts = RunParts {
             run,
             incarnation,
             lease,
             lifts_pause,
+            opening: is_left.then(|| self.opening.clone()),
             context: DriverContext { replaces_lost_hosts, ..self.context.clone() },
             grace_ms: self.settings.grace_ms,
             host_wait_ms: self.settings.host_wait_ms,
@@ -109,8 +117,9 @@ impl Root {
 
     fn adopt(&mut self, asked: RunToItsEnd, lease: Lease, ctx: &mut Context<Root>) -> oneshot::Receiver<RunEnd> {
         let (sender, receiver) = oneshot::channel();
-        let RunToItsEnd { run, lifts_pause } = asked;
-        let first = NewIncarnation { run: run.clone(), incarnation: 1, failures: 0, lease: lease.clone(), lifts_pause };
+        let RunToItsEnd { run, lifts_pause, is_left } = asked;
+        let (name, held) = (run.clone(), lease.clone());
+        let first = NewIncarnation { run: name, incarnation: 1, failures: 0, lease: held, lifts_pause, is_left };
         let address = self.spawn_run(first, ctx);
         self.runs.insert(run, Live { incarnation: 1, failures: 0, lease, address, lifts_pause, waiting: vec![sender] });
         receiver
@@ -143,6 +152,7 @@ impl Root {
                     lease: lease.clone(),
                     // Until one got further, none has told the run what the person wants.
                     lifts_pause: lifts_pause && !got_further,
+                    is_left: false,
                 };
                 let address = root.spawn_run(new, ctx);
                 if let Some(live) = root.runs.get_mut(&run) {
@@ -260,11 +270,11 @@ impl Handler<RunToItsEnd> for Root {
 impl Handler<BeginRun> for Root {
     type Result = ResponseActFuture<Root, Result<(), String>>;
 
-    fn handle(&mut self, BeginRun { run }: BeginRun, _: &mut Context<Root>) -> Self::Result {
+    fn handle(&mut self, BeginRun { run, is_left }: BeginRun, _: &mut Context<Root>) -> Self::Result {
         if self.runs.contains_key(&run) {
             return Box::pin(std::future::ready(Ok(())).into_actor(self));
         }
-        Box::pin(self.take_up(RunToItsEnd { run, lifts_pause: false }).map(|taken_up, _, _| match taken_up {
+        Box::pin(self.take_up(RunToItsEnd { run, lifts_pause: false, is_left }).map(|taken_up, _, _| match taken_up {
             Ok(_nobody_waits) => Ok(()),
             Err(RunEnd::Interrupted { reason }) => Err(reason),
             Err(RunEnd::Ended(_)) => Ok(()),

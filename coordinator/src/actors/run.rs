@@ -15,6 +15,8 @@ use skein_common::ports::{JournalError, Lease};
 use skein_common::run::RunStatus;
 use skein_common::wire::AttemptRef;
 use skein_engine::{Command, Refused, run_view};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Messages waiting for the loop; beyond it Fleet waits, and so do the workers behind it.
 const MAILBOX: usize = 1024;
@@ -36,6 +38,8 @@ pub(super) struct RunParts {
     pub host_wait_ms: u64,
     /// A person wants the run to go on, paused or not.
     pub lifts_pause: bool,
+    /// For one that is to be opened in turn: as many are at the same time as there are permits.
+    pub opening: Option<Arc<Semaphore>>,
     pub root: Addr<Root>,
     pub fleet: Addr<Fleet>,
     pub feed: Addr<Feed>,
@@ -113,6 +117,7 @@ impl Actor for Run {
         };
         let (fleet, inbox, mut performer) = (self.parts.fleet.clone(), self.inbox.clone(), self.performer());
         let (context, run) = (self.parts.context.clone(), self.parts.run.clone());
+        let opening = self.parts.opening.clone();
         if self.parts.lifts_pause {
             // Refused, and nothing else, by a run that is not paused.
             inbox.push(Command::Resume);
@@ -124,7 +129,7 @@ impl Actor for Run {
             // Dropped in the middle, the loop leaves the run as its journal says.
             let end = tokio::select! {
                 () = inbox.halted() => Ok(RunEnd::Interrupted { reason: String::from("interrupted") }),
-                end = live(run, context, alive, &inbox, &mut performer) => end,
+                end = live(run, context, alive, opening.as_deref(), &inbox, &mut performer) => end,
             };
             if let Ok(end) = &end {
                 for Incoming { command, delivery, answer } in inbox.take_now() {
@@ -197,10 +202,13 @@ async fn live(
     run: RunId,
     context: DriverContext,
     alive: Alive,
+    opening: Option<&Semaphore>,
     inbox: &Inbox,
     performer: &mut RunPerformer,
 ) -> Result<RunEnd, DriverError> {
     let results = context.ports.results.clone();
+    // Closed by nobody: an error would only mean that there is no limit.
+    let turn = futures::future::OptionFuture::from(opening.map(Semaphore::acquire)).await;
     let mut driver = match Driver::open(run.clone(), performer.epoch, context.clone(), &alive, performer).await {
         // It ended before we came, or before the incarnation before us could say so.
         Err(DriverError::Ended) => return ended_before(&run, &context).await,
@@ -208,6 +216,7 @@ async fn live(
     };
     start_timeout(&driver, performer);
     performer.hand_over(driver.state()).await;
+    drop(turn);
     if let Err(error) = results.redeliver(&run).await {
         tracing::warn!(run_id = %run, %error, "results not delivered again; their attempts will be lost");
     }

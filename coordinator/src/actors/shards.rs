@@ -42,7 +42,7 @@ impl RunsOfShards for RunsOfRoot {
     }
 
     async fn begin(&self, run: RunId) -> Result<(), String> {
-        let begun = self.root.send(BeginRun { run }).await;
+        let begun = self.root.send(BeginRun { run, is_left: true }).await;
         begun.unwrap_or_else(|_| Err(String::from("the coordinator is gone")))
     }
 }

@@ -11,12 +11,14 @@
 //! A dispatched attempt that is interrupted is unknown from then on. An attempt of a run that is not known here, or not
 //! yet taken over, is answered with silence where several owners share the workers: its own owner answers.
 
+mod pools;
 mod takeover;
 mod workers;
 
 pub use takeover::Inheritance;
 pub use workers::{News, Workers};
 
+use pools::Pools;
 use skein_common::agent::Cause;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::Target;
@@ -117,6 +119,7 @@ pub struct Attempts {
     /// A target that is not here was served by nobody so far.
     served: BTreeMap<Target, Served>,
     workers: Workers,
+    pools: Pools,
     /// Answers that matched no attempt: late, doubled or false (invariant 3).
     stale_answers: u64,
 }
@@ -142,6 +145,7 @@ impl Attempts {
             expected_total: 0,
             served: BTreeMap::new(),
             workers: Workers::default(),
+            pools: Pools::default(),
             stale_answers: 0,
         }
     }
@@ -367,9 +371,10 @@ impl Attempts {
         }
         match self.served.get(&expected.target) {
             _ if self.workers.serve(&expected.target) && self.shares_workers => None,
-            None => Some(no_worker(attempt, &expected.target)),
-            // Workers may be busy with runs of others: it is dispatched again, see `overdue`.
+            // Workers may be busy with runs of others, or away: it is dispatched again, see `overdue`.
             Some(_) if self.shares_workers => None,
+            None if self.shares_workers && self.pools.may_be_served(&expected.target) => None,
+            None => Some(no_worker(attempt, &expected.target)),
             Some(served) => {
                 let is_quiet = !is_busy && now.duration_since(served.active_at) >= self.claim_wait();
                 (served.newest > expected.order || is_quiet).then(|| lose(attempt, true))

@@ -158,10 +158,12 @@ impl Attempts {
     /// A heartbeat came: its answer, and what follows beside it.
     pub fn hear(&mut self, beat: &Heartbeat, now: Instant) -> (HeartbeatAnswer, Consequences, News) {
         if beat.info.as_ref().is_some_and(|info| self.workers.has_ended(info)) {
-            return (HeartbeatAnswer::default(), Consequences::default(), News::Nothing);
+            let told = HeartbeatAnswer { superseded: true, ..HeartbeatAnswer::default() };
+            return (told, Consequences::default(), News::Nothing);
         }
         let answer = self.heartbeat(beat, now);
         let Some(info) = &beat.info else { return (answer, Consequences::default(), News::Nothing) };
+        self.pools.hear(info);
         let news = self.workers.hear(info, now);
         let consequences = match &news {
             News::Reborn(earlier) => self.ended_with(earlier, info),

@@ -284,7 +284,8 @@ fn r04_a_late_heartbeat_of_an_earlier_life_takes_nothing_from_the_new_one() {
     assert_eq!(news, News::Reborn(info("one", 1).id));
     assert!(matches!(claim_of(&mut attempts, 2, &info("one", 2), now), Some(ClaimAnswer::Go { .. })));
     let late = attempts.hear(&beat(&info("one", 1), &[1], &[]), now);
-    assert_eq!(late, (HeartbeatAnswer::default(), Consequences::default(), News::Nothing));
+    let told_to_end = HeartbeatAnswer { superseded: true, ..HeartbeatAnswer::default() };
+    assert_eq!(late, (told_to_end, Consequences::default(), News::Nothing));
     assert_eq!(drain(&mut attempts, now).again, [attempt(1), attempt(3)], "nobody has them");
     assert_eq!(claim_of(&mut attempts, 2, &info("two", 1), now), Some(ClaimAnswer::Gone), "it goes on");
 }
@@ -324,6 +325,7 @@ fn tasks_that_nobody_claims_are_dispatched_again_ever_more_rarely() {
 fn a_pool_or_host_that_nobody_serves_is_named() {
     let begun = Instant::now();
     let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.know_pools([]);
     attempts.register(&attempt(1).run, 1);
     attempts.hear(&beat(&info("one", 1), &[], &[]), begun);
     attempts.expect(attempt(1), Target::Pool(String::from("gpu")), begun);
@@ -333,4 +335,64 @@ fn a_pool_or_host_that_nobody_serves_is_named() {
         attempts.verdicts(begun + wait).into_iter().map(|(_, told)| format!("{told:?}")).collect();
     assert!(messages[0].contains("no worker serves pool gpu"), "{messages:?}");
     assert!(messages[1].contains("no worker serves host nginx-02"), "{messages:?}");
+}
+
+/// A new owner whose attempt of this pool waits for longer than a claim takes, and no worker is there.
+fn verdict_without_workers(target: Target, prepare: impl FnOnce(&mut Attempts)) -> Option<Command> {
+    let begun = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 5);
+    attempts.know(&Inheritance { run: attempt(1).run, attempts: Vec::new() }, begun);
+    prepare(&mut attempts);
+    attempts.expect(attempt(1), target, begun);
+    let verdicts = attempts.verdicts(begun + Duration::from_secs(3600));
+    verdicts.into_iter().next().map(|(_, command)| command)
+}
+
+#[test]
+fn c21_a_pool_that_was_served_before_is_waited_for_by_a_new_owner() {
+    let known = |attempts: &mut Attempts| attempts.know_pools([String::from("default")]);
+    assert_eq!(verdict_without_workers(pool(), known), None);
+    let other = Target::Pool(String::from("nowhere"));
+    let refused = verdict_without_workers(other, known);
+    assert!(matches!(&refused, Some(Command::Reject { detail, .. }) if detail == "no_worker"), "{refused:?}");
+    assert_eq!(verdict_without_workers(pool(), |_| {}), None, "nobody knows yet who was served");
+    let host = verdict_without_workers(Target::Host(String::from("nginx-01")), known);
+    assert!(matches!(host, Some(Command::Reject { .. })), "hosts have a time of their own");
+}
+
+#[test]
+fn a_pool_is_noted_once_and_waited_for_when_its_workers_drain() {
+    let now = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.know_pools([]);
+    let worker = WorkerInfo { draining: true, ..info("one", 1) };
+    let strange = WorkerInfo { pools: vec!["x".repeat(5000)], ..info("two", 1) };
+    attempts.hear(&beat(&worker, &[], &[]), now);
+    attempts.hear(&beat(&strange, &[], &[]), now);
+    assert_eq!(attempts.new_pools(), ["default"]);
+    attempts.pool_is_noted("default");
+    attempts.hear(&beat(&info("three", 1), &[], &[]), now);
+    assert!(attempts.new_pools().is_empty());
+    let drained = verdict_without_workers(pool(), |attempts| {
+        attempts.know_pools([]);
+        attempts.hear(&beat(&worker, &[], &[]), now);
+    });
+    assert_eq!(drained, None);
+}
+
+#[test]
+fn of_two_workers_of_one_node_the_earlier_is_told_to_end_and_may_start_nothing() {
+    let now = Instant::now();
+    let mut attempts = Attempts::of_cluster(CoordinatorSettings::default());
+    attempts.register(&attempt(1).run, 5);
+    attempts.know(&Inheritance { run: attempt(1).run, attempts: Vec::new() }, now);
+    attempts.expect(attempt(1), pool(), now);
+    let (earlier, later) = (info("one", 1), info("one", 2));
+    assert!(!attempts.hear(&beat(&earlier, &[], &[]), now).0.superseded);
+    assert!(!attempts.hear(&beat(&later, &[], &[]), now).0.superseded);
+    let (answer, consequences, news) = attempts.hear(&beat(&earlier, &[], &[]), now);
+    assert_eq!((answer.superseded, consequences, news), (true, Consequences::default(), News::Nothing));
+    assert_eq!(claim_of(&mut attempts, 1, &earlier, now), None);
+    assert!(matches!(claim_of(&mut attempts, 1, &later, now), Some(ClaimAnswer::Go { .. })));
 }

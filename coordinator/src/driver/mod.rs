@@ -6,6 +6,7 @@
 
 mod hibernation;
 mod recovery;
+mod reported;
 mod script;
 mod step;
 
@@ -42,6 +43,9 @@ pub enum DriverError {
     Host(#[source] skein_script::LoadError),
     #[error(transparent)]
     Engine(#[from] Refused),
+    /// What is in the journal is for the next owner to act on.
+    #[error("the run belongs to another process by now, or may do so")]
+    NotOurs,
     /// A newer owner has it.
     #[error("deposed: {0}")]
     Deposed(Refused),

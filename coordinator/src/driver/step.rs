@@ -4,7 +4,7 @@ use super::{Driver, DriverError, Journalled, Performer};
 use crate::journal::{LoadError, append, load_text};
 use bytes::Bytes;
 use skein_common::Payload;
-use skein_common::ports::BlobError;
+use skein_common::ports::{BlobError, Lease};
 use skein_common::script::{Op, Outcome, ScriptErrorKind, Settlement, TurnEnd};
 use skein_engine::{Command, Event, JournalOutcome, JournalSettlement, Refused, effects, encode_records, settlement};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ impl Driver {
     ) -> Result<Vec<Option<Refused>>, DriverError> {
         let mut answers = Vec::with_capacity(commands.len());
         for command in commands {
+            let command = self.with_its_text(command).await?;
             answers.push(self.accept(command)?);
         }
         self.pump(performer).await?;
@@ -242,6 +243,17 @@ impl Driver {
         Ok(())
     }
 
+    /// Where owners change, an append may have taken longer than this process is certain to be one. Asks nobody: leases
+    /// of runs are kept by who owns their shard.
+    async fn check_ours(&self) -> Result<(), DriverError> {
+        let ports = &self.context.ports;
+        if ports.shards.is_none() {
+            return Ok(());
+        }
+        let lease = Lease { name: self.run_id.to_string(), epoch: self.epoch };
+        ports.leases.renew(&lease).await.map_err(|_| DriverError::NotOurs)
+    }
+
     /// Appends what is pending, large texts first, and performs what follows from it.
     pub(super) async fn commit(&mut self, performer: &mut dyn Performer) -> Result<(), DriverError> {
         if self.pending.is_empty() {
@@ -255,6 +267,7 @@ impl Driver {
         let records = records.into_iter().map(Bytes::from).collect();
         self.records = append(self.context.ports.journal.as_ref(), &self.run_id, self.records, records).await?;
         self.batches += 1;
+        self.check_ours().await?;
         if self.unsettled.is_empty() {
             self.texts.clear();
         }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -223,6 +223,9 @@ impl Leases for Line {
 pub struct Attached {
     shards: Mutex<BTreeSet<Shard>>,
     pub fails: AtomicBool,
+    pub tries: AtomicUsize,
+    /// The store does not answer who detaches.
+    pub hangs: AtomicBool,
 }
 
 impl Attached {
@@ -238,6 +241,7 @@ impl Shards for Attached {
     }
 
     async fn attach(&self, shard: Shard) -> Result<(), ShardsError> {
+        self.tries.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(WAY).await;
         if self.fails.load(Ordering::Relaxed) {
             return Err(ShardsError::Unavailable { source: "no consumer".into() });
@@ -248,6 +252,9 @@ impl Shards for Attached {
 
     async fn detach(&self, shard: Shard) {
         tokio::time::sleep(WAY).await;
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
         self.shards().remove(&shard);
     }
 }

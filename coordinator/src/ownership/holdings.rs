@@ -184,6 +184,12 @@ impl Holdings {
         self.state().ours.get(&shard).is_some_and(|owned| owned.is_certain(now))
     }
 
+    /// Until when that is so, as far as is known now.
+    pub fn writes_until(&self, run: &RunId) -> Option<Instant> {
+        let (now, shard) = (Instant::now(), shard_of(run, self.count));
+        self.state().ours.get(&shard).filter(|owned| owned.is_certain(now)).map(|owned| owned.deadline)
+    }
+
     /// Whether the run may be taken here and is not.
     pub fn is_free_here(&self, run: &RunId) -> bool {
         let (now, shard) = (Instant::now(), shard_of(run, self.count));

@@ -4,6 +4,7 @@
 //! runs of the shard are then taken and given back inside the process, without asking anybody. What is written carries
 //! the fence: the epoch of a run grows with each owner, and a process whose lease may have ended appends nothing.
 
+mod back_off;
 mod balance;
 mod fenced_journal;
 mod holdings;

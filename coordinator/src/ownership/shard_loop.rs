@@ -1,5 +1,6 @@
 //! The shards of this process: keeps their leases, takes what it is due, gives back what is too much.
 
+use super::back_off::BackOff;
 use super::balance::{View, decide};
 use super::holdings::{Holdings, Seen};
 use super::names::{MEMBER_PREFIX, SHARD_PREFIX, member_name, shard_name, shard_of_name};
@@ -8,6 +9,7 @@ use futures::future::join_all;
 use futures::stream::StreamExt as _;
 use skein_common::RunId;
 use skein_common::ports::{Lease, LeaseError, Leases, Shard, Shards};
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const LOOK_AT_FIRST: Duration = Duration::from_millis(20);
 /// A store that does not bring the questions and results of a shard here in this time is given up on.
 const ATTACH_WAIT: Duration = Duration::from_secs(10);
+
+/// What came of taking a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Attached,
+    /// What comes for it could not be brought here.
+    NotAttached,
+    /// Another was faster, or the store did not answer.
+    Not,
+}
 
 /// The runs that live on the shards.
 #[async_trait(?Send)]
@@ -41,11 +53,12 @@ pub(crate) struct ShardLoop<R> {
     runs: R,
     /// Held while shards change hands, so that leaving comes after it.
     moving: Mutex<()>,
+    back_off: Cell<BackOff>,
 }
 
 impl<R: RunsOfShards> ShardLoop<R> {
     pub fn new(leases: Arc<dyn Leases>, shards: Arc<dyn Shards>, holdings: Arc<Holdings>, runs: R) -> ShardLoop<R> {
-        ShardLoop { leases, shards, holdings, runs, moving: Mutex::new(()) }
+        ShardLoop { leases, shards, holdings, runs, moving: Mutex::new(()), back_off: Cell::default() }
     }
 
     /// Takes part until it is dropped; after [`ShardLoop::leave`] it does nothing more.
@@ -98,6 +111,9 @@ impl<R: RunsOfShards> ShardLoop<R> {
 
     /// The lease by which this node takes part.
     async fn keep_member(&self) {
+        if self.back_off.get().takes_no_part(Instant::now()) {
+            return self.leave_members().await;
+        }
         if let Some(member) = self.holdings.member() {
             match self.in_time(self.leases.renew(&member)).await {
                 Ok(()) => return,
@@ -114,6 +130,14 @@ impl<R: RunsOfShards> ShardLoop<R> {
             Ok(member) if self.holdings.is_closing() => self.release(&member).await,
             Ok(member) => self.holdings.set_member(Some(member)),
             Err(error) => tracing::warn!(%error, "not a member yet"),
+        }
+    }
+
+    async fn leave_members(&self) {
+        if let Some(member) = self.holdings.member() {
+            tracing::warn!("takes no part for a while: what comes for shards cannot be brought here");
+            self.holdings.set_member(None);
+            self.release(&member).await;
         }
     }
 
@@ -134,8 +158,8 @@ impl<R: RunsOfShards> ShardLoop<R> {
         let shards = futures::stream::unfold(to_clear, async |mut shards| Some((shards.recv().await?, shards)));
         shards
             .for_each_concurrent(None, async |shard| {
-                self.shards.detach(shard).await;
-                self.runs.halt(shard).await;
+                // The store may be away, and nobody may wait for it to stop what is another's by now.
+                futures::join!(self.runs.halt(shard), self.shards.detach(shard));
                 self.holdings.cleared(shard);
             })
             .await;
@@ -149,9 +173,13 @@ impl<R: RunsOfShards> ShardLoop<R> {
             {
                 let _moving = self.moving.lock().await;
                 match self.look().await {
-                    Ok(()) if self.holdings.member().is_none() => pause = pause.min(LOOK_AT_FIRST),
-                    Ok(()) if self.rearrange().await => pause = pause.min(LOOK_AGAIN),
-                    Ok(()) => {}
+                    Ok(()) => {
+                        let is_new = self.holdings.member().is_none();
+                        let is_short = self.rearrange().await || is_new;
+                        if is_short && !self.back_off.get().waits(Instant::now()) {
+                            pause = pause.min(if is_new { LOOK_AT_FIRST } else { LOOK_AGAIN });
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "the owners of shards cannot be listed"),
                 }
             }
@@ -181,37 +209,55 @@ impl<R: RunsOfShards> ShardLoop<R> {
         let moves = decide(&View { me, members, count, holders, ours: &ours, leaving: &leaving });
         let worn_out = self.holdings.worn_out().into_iter().filter(|shard| !moves.give_back.contains(shard));
         let give_back = moves.give_back.iter().copied().chain(worn_out);
-        let take = moves.take.iter().copied();
-        futures::join!(
+        let take = moves.take.iter().copied().filter(|_| !self.back_off.get().waits(Instant::now()));
+        let (taken, _) = futures::join!(
             join_all(take.map(|shard| self.take(shard))),
             join_all(give_back.map(|shard| self.give_back(shard)))
         );
+        if !taken.is_empty() {
+            self.back_off.set(self.back_off.get().after(taken.contains(&Taken::NotAttached), Instant::now()));
+        }
         moves.is_short
     }
 
-    async fn take(&self, shard: Shard) {
+    async fn take(&self, shard: Shard) -> Taken {
         let sent_at = Instant::now();
         let lease = match self.in_time(self.leases.acquire(&shard_name(shard), self.holdings.node())).await {
             Ok(lease) => lease,
-            Err(LeaseError::Held { holder, .. }) => return tracing::debug!(shard, holder, "another was faster"),
-            Err(error) => return tracing::warn!(shard, %error, "shard not taken"),
+            Err(LeaseError::Held { holder, .. }) => {
+                tracing::debug!(shard, holder, "another was faster");
+                return Taken::Not;
+            }
+            Err(error) => {
+                tracing::warn!(shard, %error, "shard not taken");
+                return Taken::Not;
+            }
         };
         self.holdings.gain(shard, lease, sent_at);
         match timeout(ATTACH_WAIT, self.shards.attach(shard)).await {
-            Ok(Ok(())) if self.holdings.is_closing() => self.give_back(shard).await,
+            Ok(Ok(())) if self.holdings.is_closing() => {
+                self.give_back(shard).await;
+                Taken::Not
+            }
             Ok(Ok(())) if self.holdings.open(shard) => {
                 tracing::info!(shard, "shard taken");
                 self.runs.gained(shard);
+                Taken::Attached
             }
             // Lost meanwhile, and what clears it may have come before the attaching.
-            Ok(Ok(())) => self.shards.detach(shard).await,
+            Ok(Ok(())) => {
+                self.shards.detach(shard).await;
+                Taken::Not
+            }
             Ok(Err(error)) => {
                 tracing::warn!(shard, %error, "shard given back: its questions and results do not come here");
                 self.give_up(shard).await;
+                Taken::NotAttached
             }
             Err(_elapsed) => {
                 tracing::warn!(shard, "shard given back: it takes too long to bring its questions and results here");
                 self.give_up(shard).await;
+                Taken::NotAttached
             }
         }
     }

@@ -1,13 +1,16 @@
 //! Several processes on one store: who owns what, whatever becomes of them.
 
 use super::fakes::{LEASE, Process, SHARDS, Store};
+use super::fenced_journal::FencedJournal;
 use super::holdings::Holdings;
 use super::names::{member_name, shard_name};
 use super::terms::Terms;
 use crate::retention::REMOVALS_TABLE;
 use crate::submission::RUNS_TABLE;
+use async_trait::async_trait;
+use bytes::Bytes;
 use skein_common::RunId;
-use skein_common::ports::{Journal as _, JournalError, LeaseError, Leases as _, Shard, shard_of};
+use skein_common::ports::{Journal, JournalError, Lease, LeaseError, Leases as _, Shard, shard_of};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -222,6 +225,21 @@ fn one_that_cannot_reach_the_store_stops_before_others_take_over() {
 }
 
 #[test]
+fn runs_of_a_lost_shard_end_here_although_the_store_does_not_answer() {
+    in_time(async |store| {
+        let processes = cluster(&store, &["a", "b"]).await;
+        let run = run_of(processes[0].holdings.open_shards()[0]);
+        store.append(&run, "submitted");
+        index(&store, &run, false);
+        until(&store, &processes, |all| all[0].runs.list().contains(&run)).await;
+        processes[0].attached.hangs.store(true, Ordering::Relaxed);
+        processes[0].cut(true);
+        until(&store, &processes, |all| all[0].runs.list().is_empty()).await;
+        until(&store, &processes, |all| all[1].runs.list().contains(&run)).await;
+    });
+}
+
+#[test]
 fn a_node_that_is_started_again_takes_what_it_had_without_waiting() {
     in_time(async |store| {
         let mut processes = cluster(&store, &["a", "b"]).await;
@@ -242,6 +260,24 @@ fn a_shard_whose_results_do_not_come_is_given_back() {
         assert_eq!(process.owned(), 0);
         process.attached.fails.store(false, Ordering::Relaxed);
         until(&store, &[process], is_balanced).await;
+    });
+}
+
+/// Whoever cannot attach tries ever more rarely; meanwhile the others have its part.
+#[test]
+fn shards_that_one_process_cannot_attach_are_those_of_the_others() {
+    in_time(async |store| {
+        let processes = vec![Process::start(&store, "a", 1), Process::start(&store, "b", 1)];
+        processes[0].attached.fails.store(true, Ordering::Relaxed);
+        until(&store, &processes, |all| all[1].owned() == usize::from(SHARDS)).await;
+        watch(&store, &processes, Duration::from_secs(600)).await;
+        let tries = processes[0].attached.tries.load(Ordering::Relaxed);
+        // It may try for each shard of its part each time.
+        assert!((1..=15 * usize::from(SHARDS)).contains(&tries), "{tries}");
+        until(&store, &processes, |all| all[1].owned() == usize::from(SHARDS)).await;
+        processes[0].attached.fails.store(false, Ordering::Relaxed);
+        watch(&store, &processes, Duration::from_secs(300)).await;
+        until(&store, &processes, is_balanced).await;
     });
 }
 
@@ -466,4 +502,66 @@ fn r04_whatever_becomes_of_processes_no_two_own_a_shard() {
     for seed in 0..10 {
         in_time(|store| rough(store, seed));
     }
+}
+
+/// A store that answers after so long.
+struct Slow(Duration);
+
+#[async_trait]
+impl Journal for Slow {
+    async fn append(&self, _: &RunId, expected: u64, records: Vec<Bytes>) -> Result<u64, JournalError> {
+        tokio::time::sleep(self.0).await;
+        Ok(expected + records.len() as u64)
+    }
+
+    async fn read(&self, _: &RunId, _: u64) -> Result<Vec<Bytes>, JournalError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self) -> Result<Vec<RunId>, JournalError> {
+        Ok(Vec::new())
+    }
+
+    async fn remove(&self, _: &RunId) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn durability(&self) -> String {
+        String::from("none: a test")
+    }
+}
+
+/// Until the append of one record has an answer, with a renewal of the lease each time so much has gone by.
+async fn append_slowly(takes: Duration, renewed_every: Option<Duration>) -> (Result<u64, JournalError>, Duration) {
+    let holdings = Arc::new(Holdings::new(SHARDS, Terms::new(LEASE), String::from("a")));
+    let lease = Lease { name: shard_name(3), epoch: 1 };
+    let begun = Instant::now();
+    holdings.gain(3, lease.clone(), begun);
+    let journal = FencedJournal::new(Arc::new(Slow(takes)), holdings.clone());
+    let renewing = async {
+        match renewed_every {
+            None => std::future::pending().await,
+            Some(pause) => loop {
+                tokio::time::sleep(pause).await;
+                holdings.renewed(3, &lease, Instant::now());
+            },
+        }
+    };
+    let (run, record) = (run_of(3), Bytes::from_static(b"second"));
+    let appended = tokio::select! {
+        () = renewing => unreachable!("it goes on"),
+        appended = journal.append(&run, 1, vec![record]) => appended,
+    };
+    (appended, begun.elapsed())
+}
+
+#[test]
+fn r04_an_append_is_not_waited_for_when_the_lease_has_ended() {
+    in_time(async |_| {
+        let (appended, waited) = append_slowly(LONG, None).await;
+        assert!(matches!(appended, Err(JournalError::Unknown { .. })), "{appended:?}");
+        assert!(waited < LEASE, "the next owner may have written: {waited:?}");
+        let (appended, waited) = append_slowly(LONG, Some(Duration::from_secs(1))).await;
+        assert!(matches!(appended, Ok(2)) && waited == LONG, "it is the owner all the time: {appended:?}");
+    });
 }

@@ -15,6 +15,7 @@ use crate::{Ended, Skein, eventually, processes, system};
 use serde_json::{Value, json};
 use site::Site;
 use skein_common::agent::RunnerKind;
+use skein_common::ports::Ports;
 use skein_common::run::RunSpec;
 use skein_engine::Record;
 use std::ffi::OsStr;
@@ -192,6 +193,11 @@ impl Cluster {
     #[must_use]
     pub fn journal(&self, run: &str) -> Vec<Record> {
         self.site.nats.journal(&self.site.prefix, run)
+    }
+
+    /// Works on what is stored, past all coordinators; also before there is any.
+    pub fn past_all<T>(&self, work: impl AsyncFnOnce(Ports) -> T) -> T {
+        self.site.nats.past_all(&self.site.prefix, true, work)
     }
 
     /// What this coordinator says of itself.

@@ -4,6 +4,7 @@ use skein_backend::nats::server::TestServer;
 use skein_backend::nats::{NatsBackend, NatsConfig};
 use skein_common::RunId;
 use skein_common::config::NatsSettings;
+use skein_common::ports::Ports;
 use skein_engine::{Record, decode_record};
 use std::cell::RefCell;
 use tokio::runtime::{Builder, Runtime};
@@ -42,15 +43,21 @@ impl Nats {
         self.runtime.block_on(self.server.borrow_mut().restart()).expect("the NATS server starts again");
     }
 
-    /// Everything that a run's journal holds, read past all coordinators.
+    /// Works on what the cluster of this prefix stores, past all its processes.
+    pub(super) fn past_all<T>(&self, prefix: &str, bootstrap: bool, work: impl AsyncFnOnce(Ports) -> T) -> T {
+        let settings = NatsSettings { url: self.url(), prefix: prefix.to_owned(), ..NatsSettings::default() };
+        let config = NatsConfig { settings, node: None, bootstrap, role: None };
+        self.runtime.block_on(async {
+            let backend = NatsBackend::connect(config).await.expect("joins");
+            work(backend.ports()).await
+        })
+    }
+
+    /// Everything that a run's journal holds.
     pub(super) fn journal(&self, prefix: &str, run: &str) -> Vec<Record> {
         let run: RunId = run.parse().expect("a run's id");
-        let settings = NatsSettings { url: self.url(), prefix: prefix.to_owned(), ..NatsSettings::default() };
-        let config = NatsConfig { settings, node: None, bootstrap: false, role: None };
-        let records = self.runtime.block_on(async {
-            let backend = NatsBackend::connect(config).await.expect("joins");
-            backend.ports().journal.read(&run, 0).await.expect("the journal")
-        });
+        let read = async |ports: Ports| ports.journal.read(&run, 0).await.expect("the journal");
+        let records = self.past_all(prefix, false, read);
         records.iter().map(|record| decode_record(record).expect("a record")).collect()
     }
 }

@@ -1,11 +1,14 @@
 //! The worker's side: programs and locks, through a keeper that exists from the first one on; a new one when it dies.
 
+use super::deadline::Moment;
 use super::protocol::{Exit, KeptId, Mark, Request, StartAttempt};
 use super::session::Session;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use skein_common::RunId;
-use std::cell::Cell;
+use skein_common::wire::AttemptRef;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -29,6 +32,8 @@ pub(crate) enum KeeperError {
     LockFailed { reason: String },
     #[error("the process that starts programs died")]
     KeeperDied,
+    #[error("nobody vouched for the attempt in time")]
+    Overdue,
 }
 
 /// Starts programs through a keeper process, which exists from the first one on.
@@ -40,6 +45,8 @@ pub(crate) struct Keeper {
     /// Locked while a keeper is being started.
     session: Mutex<Option<Rc<Session>>>,
     last_id: Cell<KeptId>,
+    /// Of attempts that owners may give to others: until when they vouch for them, since boot.
+    deadlines: RefCell<BTreeMap<Mark, Duration>>,
 }
 
 /// A program to start.
@@ -51,6 +58,8 @@ pub(crate) struct ProgramStart {
     pub argv: Vec<String>,
     pub env: Vec<(String, String)>,
     pub cwd: PathBuf,
+    /// Whether it ends when nobody vouches for its attempt any longer; what clears up after it does not.
+    pub has_deadline: bool,
 }
 
 /// A running program. Dropped before its end was seen, it is ended.
@@ -81,7 +90,31 @@ struct ChildHandle {
 impl Keeper {
     /// Starts nothing yet. Locks of runs are files in `attempts_dir`.
     pub(crate) fn new(executable: PathBuf, attempts_dir: PathBuf, lock_wait: Duration) -> Keeper {
-        Keeper { executable, attempts_dir, lock_wait, session: Mutex::new(None), last_id: Cell::new(0) }
+        let (session, last_id, deadlines) = (Mutex::new(None), Cell::new(0), RefCell::default());
+        Keeper { executable, attempts_dir, lock_wait, session, last_id, deadlines }
+    }
+
+    /// Owners vouch for these attempts until so long after these moments. Should this process be stopped, or hang, the
+    /// keeper ends their programs then. An attempt that was never vouched for has no deadline.
+    pub(crate) fn vouch_for<'a>(&self, attempts: impl IntoIterator<Item = (&'a AttemptRef, Moment, Duration)>) {
+        let vouched = attempts.into_iter().map(|(attempt, at, deadline)| (Mark::of(attempt), at.since_boot + deadline));
+        let vouched: BTreeMap<Mark, Duration> = vouched.collect();
+        // Locked for as long as a keeper is being started: it has no programs yet.
+        if let Ok(session) = self.session.try_lock()
+            && let Some(session) = session.as_ref()
+        {
+            session.extend(&vouched);
+        }
+        let mut deadlines = self.deadlines.borrow_mut();
+        for (mark, until) in vouched {
+            let known = deadlines.entry(mark).or_default();
+            *known = until.max(*known);
+        }
+    }
+
+    /// The attempt is over.
+    pub(crate) fn forget(&self, attempt: &AttemptRef) {
+        self.deadlines.borrow_mut().remove(&Mark::of(attempt));
     }
 
     /// Waits until no process of an earlier owner of the run is left, and keeps later owners waiting.
@@ -108,6 +141,7 @@ impl Keeper {
             argv: start.argv,
             env: start.env,
             cwd: start.cwd.to_string_lossy().into_owned(),
+            deadline_ms: self.deadlines.borrow().get(&start.mark).copied().filter(|_| start.has_deadline).map(in_ms),
         });
         let (started_sender, started) = oneshot::channel();
         let (exited_sender, exited) = oneshot::channel();
@@ -172,13 +206,13 @@ impl KeptChild {
     pub(crate) async fn exited(&mut self) -> Result<Exit, KeeperError> {
         let exit = (&mut self.exited).await.map_err(|_| KeeperError::KeeperDied)?;
         self.handle.ended.set(true);
-        Ok(exit)
+        if exit == Exit::Overdue { Err(KeeperError::Overdue) } else { Ok(exit) }
     }
 }
 
 impl ChildHandle {
     fn end_request(&self, grace: Duration) -> Request {
-        Request::End { id: self.id, grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }
+        Request::End { id: self.id, grace_ms: in_ms(grace) }
     }
 }
 
@@ -188,6 +222,10 @@ impl Drop for ChildHandle {
             warn!("a program could not be ended: the way to the keeper is full");
         }
     }
+}
+
+pub(super) fn in_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn no_pipes(error: Errno) -> KeeperError {

@@ -1,7 +1,8 @@
 //! The keeper: a single-threaded process that starts the programs of attempts and sees to it that nothing of them
-//! is left. It ends when its worker does.
+//! is left. It ends when its worker does, and ends an attempt whose worker does not move its deadline on.
 
 use super::attempts_lock::{AttemptsLock, LockOutcome};
+use super::deadline::{Alarm, since_boot};
 use super::protocol::encode_frame;
 use super::protocol::{Exit, FrameBuffer, FrameError, KeptId, Mark, Reply, Request, START_DESCRIPTORS, StartAttempt};
 use super::sweep::Sweep;
@@ -45,12 +46,25 @@ pub(super) struct Kept {
     pub(super) exit: Option<Exit>,
     /// When a gentle end turns into SIGKILL.
     pub(super) kill_at: Option<Instant>,
+    /// Since boot: nobody vouches for the attempt any longer.
+    deadline: Option<Duration>,
+    /// It was killed for its deadline.
+    is_overdue: bool,
+}
+
+impl Kept {
+    /// How it ended, once it did.
+    fn ended(&self) -> Option<Exit> {
+        if self.is_overdue { self.exit.map(|_| Exit::Overdue) } else { self.exit }
+    }
 }
 
 #[derive(Debug)]
 struct Keeper {
     worker: UnixStream,
     signals: UnixStream,
+    /// Rings at the first deadline.
+    alarm: Alarm,
     worker_pid: Option<Pid>,
     requests: FrameBuffer,
     descriptors: VecDeque<OwnedFd>,
@@ -80,6 +94,7 @@ impl Keeper {
         Ok(Keeper {
             worker: UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?),
             signals,
+            alarm: Alarm::new()?,
             worker_pid,
             requests: FrameBuffer::default(),
             descriptors: VecDeque::new(),
@@ -94,9 +109,10 @@ impl Keeper {
     fn run(mut self) -> io::Result<()> {
         loop {
             self.reap()?;
+            self.end_overdue();
             let (gone, unfinished) = self.sweep.round(&self.attempts, self.closing);
             for id in gone {
-                if let Some(Kept { exit: Some(exit), .. }) = self.attempts.remove(&id) {
+                if let Some(exit) = self.attempts.remove(&id).and_then(|kept| kept.ended()) {
                     self.reply(&Reply::Exited { id, exit });
                 }
             }
@@ -128,6 +144,21 @@ impl Keeper {
         }
     }
 
+    /// Somebody else may begin the same: there is no grace.
+    fn end_overdue(&mut self) {
+        let now = since_boot();
+        let is_overdue = |kept: &&mut Kept| kept.exit.is_none() && kept.deadline.is_some_and(|at| at <= now);
+        for kept in self.attempts.values_mut().filter(is_overdue) {
+            kept.is_overdue = true;
+            kept.kill_at = Some(Instant::now());
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let waiting = self.attempts.values().filter(|kept| kept.exit.is_none() && !kept.is_overdue);
+        waiting.filter_map(|kept| kept.deadline).min()
+    }
+
     /// Waits for a request, the end of a child, or the next time to act.
     fn wait(&mut self, unfinished: bool) -> io::Result<()> {
         let now = Instant::now();
@@ -137,14 +168,19 @@ impl Keeper {
         // A millisecond more, so that the time has come when poll returns.
         let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_millis(1)).ok());
         let heard = if self.closing { PollFlags::empty() } else { PollFlags::IN };
-        let mut interest = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.worker, heard)];
+        self.alarm.set(self.next_deadline())?;
+        let mut interest = [
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.alarm.descriptor, PollFlags::IN),
+            PollFd::new(&self.worker, heard),
+        ];
         // A closed socket reports a hang-up whether asked or not, which would spin.
-        let interest_count = if self.closing { 1 } else { 2 };
+        let interest_count = if self.closing { 2 } else { 3 };
         match poll(&mut interest[..interest_count], timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [signalled, asked] = interest.map(|descriptor| !descriptor.revents().is_empty());
+        let [signalled, _alarmed, asked] = interest.map(|descriptor| !descriptor.revents().is_empty());
         if signalled {
             while matches!(self.signals.read(&mut [0; 64]), Ok(read) if read > 0) {}
             // The death signal comes when the thread ends that started us, too, so it is no proof.
@@ -193,6 +229,14 @@ impl Keeper {
                 let reply = self.start(start, descriptors);
                 self.reply(&reply);
             }
+            Request::Extend { deadlines } => {
+                for (id, deadline_ms) in deadlines {
+                    // Answers to heartbeats may come in any order, and what clears up has no deadline.
+                    if let Some(deadline) = self.attempts.get_mut(&id).and_then(|kept| kept.deadline.as_mut()) {
+                        *deadline = Duration::from_millis(deadline_ms).max(*deadline);
+                    }
+                }
+            }
             Request::End { id, grace_ms } => self.end(id, Duration::from_millis(grace_ms)),
             Request::LockRun { run, path } => {
                 let reply = self.lock(run, &path);
@@ -204,11 +248,11 @@ impl Keeper {
     }
 
     fn start(&mut self, start: StartAttempt, descriptors: Vec<OwnedFd>) -> Reply {
-        let StartAttempt { id, mark, .. } = &start;
-        let (id, mark) = (*id, mark.clone());
+        let StartAttempt { id, mark, deadline_ms, .. } = &start;
+        let (id, mark, deadline) = (*id, mark.clone(), deadline_ms.map(Duration::from_millis));
         match spawn(start, descriptors) {
             Ok(root) => {
-                self.attempts.insert(id, Kept { mark, root, exit: None, kill_at: None });
+                self.attempts.insert(id, Kept { mark, root, exit: None, kill_at: None, deadline, is_overdue: false });
                 Reply::Started { id, pid: root }
             }
             Err(error) => Reply::NotStarted { id, reason: error.to_string() },

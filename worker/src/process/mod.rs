@@ -2,6 +2,7 @@
 
 mod attempts_lock;
 mod client;
+mod deadline;
 mod descendants;
 mod keeper;
 mod lineage;
@@ -11,6 +12,7 @@ mod sweep;
 
 pub(crate) use attempts_lock::{AttemptsLock, LockOutcome};
 pub(crate) use client::{Keeper, KeeperError, KeptChild, Pipes, ProgramStart};
+pub(crate) use deadline::Moment;
 pub use keeper::keeper_main;
 pub use lineage::descends_from_attempt;
 pub(crate) use protocol::{Exit, Mark};

@@ -19,6 +19,9 @@ pub(crate) type KeptId = u64;
 pub(crate) enum Request {
     /// Comes with [`START_DESCRIPTORS`]. Answered by `Started` or `NotStarted`; `Exited` follows the first.
     Start(StartAttempt),
+    /// Owners vouched for these until then, in ms since boot. Not answered; what is over or began without a deadline is
+    /// left as it is.
+    Extend { deadlines: Vec<(KeptId, u64)> },
     /// SIGTERM to the program's process group, SIGKILL to all its descendants after the grace. `Exited` follows.
     End { id: KeptId, grace_ms: u64 },
     /// Answered by `Locked` or `Busy`, at once.
@@ -39,6 +42,9 @@ pub(crate) struct StartAttempt {
     /// All of it.
     pub env: Vec<(String, String)>,
     pub cwd: String,
+    /// In ms since boot: past it everything of it is killed, whatever became of the worker. `None` is never.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
 }
 
 /// What every process of an attempt has in its environment, and no other process has.
@@ -99,8 +105,14 @@ pub(crate) enum Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub(crate) enum Exit {
-    Code { code: i32 },
-    Signal { signal: i32 },
+    Code {
+        code: i32,
+    },
+    Signal {
+        signal: i32,
+    },
+    /// Killed because its deadline passed.
+    Overdue,
 }
 
 /// Frames that cannot be understood; the connection is of no use any more.

@@ -1,6 +1,6 @@
 //! The connection to one keeper process: frames both ways, and what to do when it dies.
 
-use super::client::KeeperError;
+use super::client::{KeeperError, in_ms};
 use super::descendants::{Marked, ProcessTable, marked};
 use super::protocol::{Exit, FrameBuffer, KeptId, Mark, Reply, Request, START_DESCRIPTORS, encode_frame};
 use rustix::io::Errno;
@@ -91,6 +91,20 @@ impl Session {
         let Ok(frame) = encode_frame(request) else { return false };
         let sent = self.requests.try_send(Outgoing { frame, descriptors: Vec::new() });
         !matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+    }
+
+    /// Moves the deadlines of what runs of these attempts. A keeper that takes nothing in is told at the next time.
+    pub(super) fn extend(&self, deadlines: &BTreeMap<Mark, Duration>) {
+        let deadlines: Vec<(KeptId, u64)> = {
+            let waiting = self.waiting.borrow();
+            let starting = waiting.starts.iter().map(|(id, (mark, _))| (id, mark));
+            let running = waiting.programs.iter().map(|(id, (_, mark))| (id, mark));
+            let at = |mark: &Mark| deadlines.get(mark).copied().map(in_ms);
+            starting.chain(running).filter_map(|(id, mark)| Some((*id, at(mark)?))).collect()
+        };
+        if !deadlines.is_empty() && !self.try_send(&Request::Extend { deadlines }) {
+            warn!("deadlines could not be moved on: the way to the keeper is full");
+        }
     }
 
     pub(super) async fn lock_within(&self, run: &RunId, path: &Path, wait: Duration) -> Result<(), KeeperError> {

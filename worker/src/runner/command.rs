@@ -118,7 +118,7 @@ impl CommandRunner {
         let (mut child, pipes) = self.keeper.start(start_of(work, program)).await.map_err(not_started)?;
         let mut output = Output::default();
         let attended = self.attend(&mut child, pipes, &input, &mut output, work, stop).await;
-        let (halt, exit) = attended.map_err(|error| Ended::lost(Some("keeper"), error.to_string()))?;
+        let (halt, exit) = attended.map_err(lost)?;
         let usage = output.three.usage();
         let mut ended = match halt {
             Some(halt) => self.halted(&halt, work, &output),
@@ -225,7 +225,12 @@ fn start_of(work: &Work, program: Program) -> ProgramStart {
     let attempt = work.attempt();
     let mark = Mark::of(attempt);
     let Program { file, argv, env, cwd } = program;
-    ProgramStart { run: attempt.run.clone(), mark, program: file, argv, env, cwd }
+    ProgramStart { run: attempt.run.clone(), mark, program: file, argv, env, cwd, has_deadline: true }
+}
+
+fn lost(error: KeeperError) -> Ended {
+    let detail = if matches!(error, KeeperError::Overdue) { "deadline" } else { "keeper" };
+    Ended::lost(Some(detail), error.to_string())
 }
 
 fn not_started(error: KeeperError) -> Ended {
@@ -236,7 +241,8 @@ fn not_started(error: KeeperError) -> Ended {
         KeeperError::NoKeeper(_)
         | KeeperError::NoPipes(_)
         | KeeperError::LockFailed { .. }
-        | KeeperError::KeeperDied => {
+        | KeeperError::KeeperDied
+        | KeeperError::Overdue => {
             warn!(error = %message, "a program could not be started");
             Ended::lost(Some("keeper"), message)
         }
@@ -248,6 +254,7 @@ fn exited(exit: Exit, output: Output, schema: Option<&Schema>) -> Ended {
         Exit::Code { code: 0 } => return succeeded(output.stdout, schema),
         Exit::Code { code } => format!("exit {code}"),
         Exit::Signal { signal } => format!("signal {signal}"),
+        Exit::Overdue => return lost(KeeperError::Overdue),
     };
     let stderr = output.stderr.text();
     let message = if stderr.is_empty() { format!("{detail}, and nothing on standard error") } else { stderr };

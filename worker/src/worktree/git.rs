@@ -48,7 +48,8 @@ impl Git {
         let mark = Mark::of(attempt);
         let argv = ["git"].iter().chain(&QUIETLY).chain(args).map(|word| (*word).to_owned()).collect();
         let (run, env, cwd) = (attempt.run.clone(), self.variables(&mark), cwd.to_owned());
-        let (mut child, mut pipes) = self.keeper.start(ProgramStart { run, mark, program, argv, env, cwd }).await?;
+        let start = ProgramStart { run, mark, program, argv, env, cwd, has_deadline: false };
+        let (mut child, mut pipes) = self.keeper.start(start).await?;
         let (mut output, progress) = (Output::default(), Progress::begin());
         let carried = async {
             pump(&mut pipes, b"", &mut output, OUTPUT_BYTES_MAX, &progress)

@@ -38,10 +38,6 @@ pub struct NatsBlobs {
 #[derive(Deserialize)]
 struct Purged {}
 
-#[derive(Debug, thiserror::Error)]
-#[error("the stored bytes of blob {0} are not those that were put")]
-struct Damaged(Digest);
-
 impl NatsBlobs {
     pub fn new(bus: Arc<Bus>) -> NatsBlobs {
         let stream = bus.names.blobs_stream();
@@ -133,7 +129,7 @@ impl Blobs for NatsBlobs {
         let found = Patience::of(TRY_WITHIN).until_done(finding).await.map_err(unavailable)?;
         let bytes = found.ok_or_else(|| BlobError::Missing { run: run.clone(), digest: digest.clone() })?;
         let (found, bytes) = digest_of(bytes).await?;
-        if found == *digest { Ok(bytes) } else { Err(unavailable(Damaged(digest.clone()))) }
+        if found == *digest { Ok(bytes) } else { Err(BlobError::Damaged { run: run.clone(), digest: digest.clone() }) }
     }
 
     async fn remove_run(&self, run: &RunId) -> Result<(), BlobError> {

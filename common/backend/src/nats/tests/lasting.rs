@@ -4,9 +4,10 @@ use super::lossy::LossyWay;
 use super::world::{NatsWorld, new_cluster, shared};
 use crate::conformance::{Checked, World, new_run};
 use crate::nats::server::{TestServer, Version};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use skein_common::ports::{BoxError, JournalError, Ports};
+use skein_common::ports::{BlobError, BoxError, JournalError, Ports};
 
 async fn messages_in(world: &NatsWorld, stream: &str) -> Result<u64, BoxError> {
     let info: Value = world.connection().await?.ask(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
@@ -186,5 +187,18 @@ async fn a_key_that_is_removed_may_be_used_again() -> Checked {
         one.put("keys", "a", Bytes::from_static(b"put")).await?;
         assert_eq!(other.get("keys", "a").await?, Some(Bytes::from_static(b"put")));
     }
+    Ok(())
+}
+
+/// Whoever may write to the stream may write anything.
+#[tokio::test]
+async fn bytes_of_another_digest_are_damaged_and_no_answer() -> Checked {
+    let world = NatsWorld::fresh().await?;
+    let (process, run) = (world.process().await?, new_run());
+    let digest = process.blobs.put(&run, Bytes::from_static(b"text")).await?;
+    let subject = world.names()?.blob_subject(&run, &digest);
+    world.connection().await?.store(&subject, HeaderMap::new(), Bytes::from_static(b"other")).await?;
+    let told = process.blobs.get(&run, &digest).await;
+    assert!(matches!(&told, Err(BlobError::Damaged { digest: of, .. }) if *of == digest), "{told:?}");
     Ok(())
 }

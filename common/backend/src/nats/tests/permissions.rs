@@ -25,12 +25,29 @@ async fn join(server: &TestServer, user: &str, bootstrap: bool) -> Result<NatsBa
     Ok(NatsBackend::connect(NatsConfig { settings, node: None, bootstrap, role: Some(user.to_owned()) }).await?)
 }
 
+fn users() -> String {
+    let with_one = USERS.replace("$NATS_COORDINATOR_PASSWORD", "\"coordinator-secret\"");
+    with_one.replace("$NATS_WORKER_PASSWORD", "\"worker-secret\"")
+}
+
+/// As the file says how to do it.
+#[tokio::test]
+async fn a_worker_with_a_user_of_its_own_writes_no_entry_but_its_own() -> Checked {
+    let lines = users().replace("workers.*", "workers.node-1");
+    let server = TestServer::start_with(Version::New, &lines).await?;
+    let _made = join(&server, "coordinator", true).await?;
+    let worker = join(&server, "worker", false).await?;
+    worker.ports().directory.put("workers", "node-1", Bytes::from_static(b"here")).await?;
+    let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"of another"));
+    let subject = worker.bus.names.directory_subject("workers", "node-2");
+    let answer = worker.bus.connection.request_within(&subject, headers, body, FORBIDDEN_WITHIN).await;
+    assert!(answer.is_err(), "{answer:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_worker_may_store_texts_and_keep_its_entry_and_touch_neither_journal_nor_lease() -> Checked {
-    let lines = USERS
-        .replace("$NATS_COORDINATOR_PASSWORD", "\"coordinator-secret\"")
-        .replace("$NATS_WORKER_PASSWORD", "\"worker-secret\"");
-    let server = TestServer::start_with(Version::New, &lines).await?;
+    let server = TestServer::start_with(Version::New, &users()).await?;
     let coordinator = join(&server, "coordinator", true).await?.ports();
     let worker = join(&server, "worker", false).await?;
     what_it_may(&worker.ports(), &coordinator).await?;
