@@ -3,11 +3,13 @@
 
 use crate::actors::{BeginRun, ControlError, ControlRun, CountRuns, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
+use crate::counted_feed::CountedFeed;
 use crate::driver::{DriverContext, HibernationRule};
 use crate::ownership::ShardOwner;
 use crate::standing::{ShardsStanding, Standing};
 use crate::steering::{OwnerQuestion, OwnerReply, Steer, ask_owner};
 use crate::submission::{IdempotencyKey, SubmitError, Submitted, new_run_id, submit_as, submit_once_as};
+use crate::telemetry::{MemberReadiness, Telemetry, Watched};
 use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
@@ -35,6 +37,7 @@ pub struct CoordinatorConfig {
     pub node: String,
     /// After so long without a renewal the store lets others have what this process held; at least a second.
     pub lease: Duration,
+    pub telemetry: Telemetry,
 }
 
 impl std::fmt::Debug for CoordinatorConfig {
@@ -52,6 +55,7 @@ pub struct Coordinator {
     owner: String,
     /// `None` where each run is owned by itself.
     shards: Option<ShardOwner>,
+    watched: Watched,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -66,7 +70,14 @@ impl Coordinator {
     pub fn start(config: CoordinatorConfig) -> Coordinator {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         tracing::info!(durability = config.ports.journal.durability(), "journal");
+        let Telemetry { meters, metrics, readiness: process } = config.telemetry;
         let (ports, shards) = ShardOwner::share(config.ports, config.node, config.lease);
+        let ports = Ports { feed: Arc::new(CountedFeed::new(ports.feed.clone(), metrics.clone())), ..ports };
+        let holdings = shards.as_ref().map(|shards| shards.holdings.clone());
+        if let Some(holdings) = &holdings {
+            metrics.standing().tell_only_of(holdings.clone());
+        }
+        let watched = Watched { meters, readiness: Arc::new(MemberReadiness { process, holdings }) };
         let context = DriverContext {
             ports: ports.clone(),
             hosts: Arc::new(config.hosts),
@@ -74,9 +85,10 @@ impl Coordinator {
             clock: clock.clone(),
             replaces_lost_hosts: true,
             hibernation: HibernationRule::of(&config.settings),
+            metrics,
         };
         let root = Root::start_all(context, config.settings, config.owner.clone(), shards.clone());
-        Coordinator { root, ports, clock, owner: config.owner, shards }
+        Coordinator { root, ports, clock, owner: config.owner, shards, watched }
     }
 
     /// Stores a new run and gives its id at once (R2).
@@ -165,6 +177,12 @@ impl Coordinator {
         }
         let holder = self.ports.leases.holder(run.as_str()).await;
         holder.ok().flatten().map(|_another| self.ports.steering.as_ref())
+    }
+
+    /// For who watches the process.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     /// How this coordinator stands.

@@ -167,5 +167,6 @@ pub fn spec(body: &str) -> RunSpec {
         project_dir: project_dir().display().to_string(),
         parent: None,
         resume_mode: skein_common::run::ResumeMode::default(),
+        traceparent: None,
     }
 }

@@ -7,10 +7,12 @@ use super::messages::{
     WorkerAsked,
 };
 use crate::attempts::{Attempts, Consequences, News};
+use crate::metrics::Metrics;
 use crate::ownership::Holdings;
 use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
+use skein_common::metrics::Stale;
 use skein_common::ports::{ControlServer, Ports};
 use skein_common::wire::{
     AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, ResultsMarker, WorkerInfo, WorkerOrder,
@@ -44,16 +46,22 @@ pub(super) struct Fleet {
     lookups: Lookups,
     /// `None` where each run is owned by itself.
     holdings: Option<Arc<Holdings>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Fleet {
-    pub fn new(ports: Ports, settings: CoordinatorSettings, holdings: Option<Arc<Holdings>>) -> Fleet {
+    pub fn new(
+        ports: Ports,
+        settings: CoordinatorSettings,
+        holdings: Option<Arc<Holdings>>,
+        metrics: Arc<Metrics>,
+    ) -> Fleet {
         let attempts = match ports.shards {
             Some(_) => Attempts::of_cluster(settings.clone()),
             None => Attempts::new(settings.clone()),
         };
         let (runs, inherited, lookups) = (BTreeMap::new(), Vec::new(), Lookups::default());
-        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings }
+        Fleet { ports, settings, runs, attempts, inherited, reads_table: false, lookups, holdings, metrics }
     }
 
     /// Whether the run is certain to be ours: one who was deposed and does not know it yet says nothing about runs,
@@ -69,7 +77,11 @@ impl Fleet {
             Ok(WorkerRequest::Claim(claim)) => {
                 let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
                 if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
+                    self.metrics.deliveries.stale(Stale::Claim, 1);
                     return Some(OwnerAnswer::Claim(ClaimAnswer::Gone));
+                }
+                if answer == Some(ClaimAnswer::Gone) {
+                    self.metrics.deliveries.stale(Stale::Claim, 1);
                 }
                 if answer.is_none() {
                     self.look_up(claim.attempt.run, context);
@@ -84,6 +96,10 @@ impl Fleet {
                 }
                 beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
+                self.metrics.deliveries.stale(Stale::Heartbeat, answer.gone.len());
+                if news != News::Nothing {
+                    self.metrics.see_workers(self.attempts.count_workers(now));
+                }
                 self.follow(consequences, now);
                 self.send_markers(context);
                 if let (Some(info), true) = (&beat.info, news != News::Nothing) {
@@ -103,7 +119,11 @@ impl Fleet {
         match decode::<AttemptReport>(report) {
             Ok(report) => {
                 let run = &report.attempt.run;
+                let is_again = self.attempts.is_reported(&report.attempt);
                 if self.attempts.accepts(&report) {
+                    if is_again {
+                        self.metrics.deliveries.again();
+                    }
                     return Reported::Accepted(Box::new(report));
                 }
                 // Its run may be on its way here: it is delivered again once it is.
@@ -111,6 +131,7 @@ impl Fleet {
                 if may_come && !self.lookups.is_over(run) {
                     Reported::Early(report.attempt.run)
                 } else {
+                    self.metrics.deliveries.stale(Stale::Result, 1);
                     Reported::Stale
                 }
             }
@@ -127,6 +148,7 @@ impl Fleet {
     fn lose_the_silent(&mut self, context: &mut Context<Fleet>) {
         let now = Instant::now();
         let (silent, consequences) = self.attempts.end_silence(now);
+        self.metrics.see_workers(self.attempts.count_workers(now));
         for worker in silent {
             tracing::warn!(node = worker.node, worker = %worker.id, "worker fell silent");
             self.strike_worker(worker, context);

@@ -1,6 +1,6 @@
 //! Performer: carries out what a run decided, once it is in the journal.
 
-use super::feed::Feed;
+use super::feed::{Feed, items_of};
 use super::fleet::Fleet;
 use super::inbox::Inbox;
 use super::messages::{Expect, ExpectedAttempt, Forget, Inherit, Interrupt, Publish};
@@ -9,6 +9,7 @@ use crate::attempts::Inheritance;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
 use crate::journal::load_text;
+use crate::metrics::Metrics;
 use crate::script_files::read_script;
 use actix::Addr;
 use async_trait::async_trait;
@@ -67,6 +68,7 @@ pub(super) struct RunPerformer {
     pub epoch: Epoch,
     pub ports: Ports,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
     pub fleet: Addr<Fleet>,
     pub feed: Addr<Feed>,
     pub inbox: Inbox,
@@ -142,8 +144,9 @@ impl RunPerformer {
             Box::new(run_view(&self.run, state, self.clock.now_ms(), None))
         });
         let message = Publish { run: self.run.clone(), journalled, view };
-        if self.feed.try_send(message).is_err() {
+        if let Err(refused) = self.feed.try_send(message) {
             tracing::debug!(run_id = %self.run, "feed is full: items dropped");
+            self.metrics.dropped(items_of(&refused.into_inner()));
         }
     }
 
@@ -276,6 +279,7 @@ impl RunPerformer {
             timeout_ms: spec.timeout_ms,
             stall_ms: spec.stall_ms,
             isolation: spec.isolation,
+            traceparent: state.spec.traceparent.clone(),
         };
         let target = target_of(spec);
         let sent = match encode(&task) {

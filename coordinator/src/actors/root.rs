@@ -76,7 +76,7 @@ impl Root {
     ) -> Addr<Root> {
         let feed = Feed::new(context.ports.feed.clone()).start();
         let holdings = owner_of_shards.as_ref().map(|owner| owner.holdings.clone());
-        let fleet = Fleet::new(context.ports.clone(), settings.clone(), holdings).start();
+        let fleet = Fleet::new(context.ports.clone(), settings.clone(), holdings, context.metrics.clone()).start();
         let (shards, runs, drained) = (None, BTreeMap::new(), Vec::new());
         let closing = false;
         Root { context, settings, owner, fleet, feed, owner_of_shards, shards, runs, closing, drained }.start()
