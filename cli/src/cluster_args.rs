@@ -50,6 +50,9 @@ pub struct WorkerArgs {
     /// Where programs work whose definition says nothing; {host} becomes the host name.
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Serve metrics, /healthz and /readyz there [default: worker.metrics_listen of the settings, nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// What people see of this worker; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,

@@ -9,7 +9,7 @@ use skein_common::ports::Ports;
 use skein_common::run::{BudgetUnit, RunLimits, RunSpec};
 use skein_common::view::RunView;
 use skein_common::{Payload, WorkerId};
-use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
+use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome, Telemetry};
 use skein_script::{HostLimits, HostPool};
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::collections::BTreeMap;
@@ -107,6 +107,7 @@ pub async fn assemble_both(
         // Each run of a store is owned by itself: neither is used.
         node: String::from("here"),
         lease: Duration::from_secs(3),
+        telemetry: Telemetry::unwatched()?,
     });
     let worker = skein_worker::start(WorkerConfig {
         ports: wrap_worker(store.ports()),
@@ -120,6 +121,7 @@ pub async fn assemble_both(
         root: None,
         pools: vec![String::from("default")],
         hosts: Vec::new(),
+        metrics: skein_worker::Metrics::unwatched()?,
     })
     .await?;
     Ok((coordinator, worker))

@@ -8,7 +8,7 @@ use skein_common::config::{CoordinatorSettings, NatsSettings};
 use skein_common::run::{RunSpec, RunStatus};
 use skein_common::{Payload, RunId};
 use skein_coordinator::actors::ControlError;
-use skein_coordinator::{Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, stored};
+use skein_coordinator::{Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, Telemetry, stored};
 use skein_engine::{Command, Refused};
 use skein_script::{HostLimits, HostPool};
 use skein_tests::{skein_binary, system};
@@ -44,6 +44,7 @@ impl Cluster {
             owner: format!("coordinator {node}"),
             node: node.to_owned(),
             lease: Duration::from_millis(LEASE_MS),
+            telemetry: Telemetry::unwatched().expect("metrics"),
         })
     }
 

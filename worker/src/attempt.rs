@@ -11,14 +11,14 @@ use actix::{
 };
 use bytes::Bytes;
 use skein_common::ports::{BlobError, Ports};
-use skein_common::wire::{AttemptEnd, AttemptReport, Task, WorkerInfo};
+use skein_common::wire::{AttemptEnd, AttemptRef, AttemptReport, Task, WorkerInfo};
 use skein_common::{Payload, RunId};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, error_span, warn};
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
@@ -109,7 +109,10 @@ impl Actor for Attempt {
         let link_gone = async move { while link_alive.changed().await.is_ok() {} };
         context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Abandoned)));
         if let Some(job) = self.job.take() {
-            context.spawn(job.carry_out().into_actor(self).map(|(), attempt, context| {
+            // Whatever is said of it names it, also where nothing else is logged.
+            let AttemptRef { run, agent, attempt } = &job.task.attempt;
+            let span = error_span!("attempt", run_id = %run, agent, attempt);
+            context.spawn(job.carry_out().instrument(span).into_actor(self).map(|(), attempt, context| {
                 attempt.finished = true;
                 context.stop();
             }));

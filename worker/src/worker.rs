@@ -218,6 +218,12 @@ impl WorkerHandle {
         self.stop().await;
     }
 
+    /// Whether it takes new tasks: it was not told to drain.
+    #[must_use]
+    pub fn takes_tasks(&self) -> bool {
+        *self.phase.borrow() == Phase::Working
+    }
+
     /// Lets other owners of an ended run start programs of it.
     pub async fn release_run(&self, run: &RunId) {
         let _ = self.current().send(ReleaseRun { run: run.clone() }).await;

@@ -219,7 +219,7 @@ impl RunPerformer {
             // It may be with a worker all the same. Nobody who claims it late is refused, and else it is dispatched
             // again: the bus is away, or its queue is full.
             TasksError::Unavailable { .. } | TasksError::Full { .. } if self.ports.shards.is_some() => {
-                tracing::warn!(run_id = %self.run, agent, error = %task.error, "task not dispatched yet");
+                tracing::warn!(run_id = %self.run, agent, attempt, error = %task.error, "task not dispatched yet");
             }
             error => {
                 self.forget(vec![self.attempt(agent, attempt)]).await;
@@ -326,14 +326,15 @@ impl RunPerformer {
     }
 
     async fn broadcast_cancel(&self, attempt: AttemptRef) {
+        let agent = attempt.agent;
         let cancel = Cancel { run: self.run.clone(), epoch: self.epoch, attempt: Some(attempt) };
         match encode(&cancel) {
             Ok(message) => {
                 if let Err(error) = self.ports.control.broadcast(message).await {
-                    tracing::warn!(run_id = %self.run, %error, "cancel not sent; the heartbeat will end the attempt");
+                    tracing::warn!(run_id = %self.run, agent, %error, "cancel not sent; the heartbeat will end the attempt");
                 }
             }
-            Err(error) => tracing::error!(run_id = %self.run, %error, "cancel not sent"),
+            Err(error) => tracing::error!(run_id = %self.run, agent, %error, "cancel not sent"),
         }
     }
 

@@ -228,7 +228,7 @@ impl Root {
                         if let Some(lease) = lease
                             && let Err(error) = leases.release(&lease).await
                         {
-                            tracing::warn!(%error, "lease not released");
+                            tracing::warn!(run_id = lease.name, %error, "lease not released");
                         }
                         Err(RunEnd::Interrupted { reason: String::from("the coordinator is closing") })
                     }
