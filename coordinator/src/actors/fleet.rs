@@ -13,7 +13,7 @@ use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
 use skein_common::metrics::Stale;
-use skein_common::ports::{ControlServer, Ports};
+use skein_common::ports::{Control, ControlServer, Ports};
 use skein_common::wire::{
     AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, ResultsMarker, WorkerInfo, WorkerOrder,
     WorkerRequest, decode, encode,
@@ -194,10 +194,8 @@ impl Fleet {
     /// Workers are asked until all have answered: a broadcast may be lost.
     fn ask_for_reports(&mut self, context: &mut Context<Fleet>) {
         for round in self.attempts.rounds() {
-            let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) else { continue };
             let control = self.ports.control.clone();
-            let asked = async move { drop(control.broadcast(order).await) };
-            context.spawn(asked.into_actor(self));
+            context.spawn(async move { report_now(control.as_ref(), round).await }.into_actor(self));
         }
     }
 
@@ -289,6 +287,13 @@ impl Actor for Fleet {
     }
 }
 
+/// Asks all workers for a heartbeat that names this number.
+async fn report_now(control: &dyn Control, round: u64) {
+    if let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) {
+        let _lost_at_times = control.broadcast(order).await;
+    }
+}
+
 /// Hands requests on one by one; ends with the actor.
 async fn pump_requests(ports: Ports, fleet: Recipient<WorkerAsked>) {
     let mut server: Box<dyn ControlServer> = loop {
@@ -301,6 +306,10 @@ async fn pump_requests(ports: Ports, fleet: Recipient<WorkerAsked>) {
             return;
         }
     };
+    if ports.shards.is_none() {
+        // The first heartbeat of the worker in this process may have been too early for anybody to hear it.
+        report_now(ports.control.as_ref(), rand::random()).await;
+    }
     while let Some(request) = server.next().await {
         if fleet.send(WorkerAsked(request)).await.is_err() {
             return;
