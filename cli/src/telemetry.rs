@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout};
 
 /// Where a store is written to see whether it can be.
 const PROBE: (&str, &str) = ("readiness", "probe");
-/// A store that takes longer for one record is of no use to a run either.
-const STORE_WAIT: Duration = Duration::from_secs(5);
+/// A store that takes longer for one record is of no use to a run either. Shorter than SQLite waits for a lock.
+const STORE_WAIT: Duration = Duration::from_secs(3);
 /// Whoever asks more often gets the same answer: a stranger must not make a store write all the time.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 

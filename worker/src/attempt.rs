@@ -172,6 +172,7 @@ impl Job {
         let Job { shared, task, ending, .. } = self;
         let begun = Instant::now();
         let attempt = task.attempt.clone();
+        debug!("attempt begins");
         let ended = work_out(&shared, task, &mut stop).await;
         let ended = match ending.reason.get() {
             None => ended,
@@ -198,6 +199,7 @@ impl Job {
             notes: ended.notes,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
+        debug!(elapsed_ms = report.elapsed_ms, "attempt ended");
         deliver(&shared.outbox, &report, &ending, &mut stop).await;
     }
 }

@@ -9,11 +9,12 @@ use super::messages::{
 use crate::attempts::{Attempts, Consequences, News};
 use crate::metrics::Metrics;
 use crate::ownership::Holdings;
+use crate::standing_gauges::WorkerCounts;
 use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
 use skein_common::metrics::Stale;
-use skein_common::ports::{Control, ControlServer, Ports};
+use skein_common::ports::{ControlServer, Ports};
 use skein_common::wire::{
     AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, ResultsMarker, WorkerInfo, WorkerOrder,
     WorkerRequest, decode, encode,
@@ -148,7 +149,12 @@ impl Fleet {
     fn lose_the_silent(&mut self, context: &mut Context<Fleet>) {
         let now = Instant::now();
         let (silent, consequences) = self.attempts.end_silence(now);
-        self.metrics.see_workers(self.attempts.count_workers(now));
+        let workers = self.attempts.count_workers(now);
+        self.metrics.see_workers(workers);
+        if self.ports.shards.is_none() && workers == WorkerCounts::default() {
+            // The first heartbeat of the worker in this process may have been too early for anybody to hear it.
+            self.report_now(rand::random(), context);
+        }
         for worker in silent {
             tracing::warn!(node = worker.node, worker = %worker.id, "worker fell silent");
             self.strike_worker(worker, context);
@@ -194,9 +200,16 @@ impl Fleet {
     /// Workers are asked until all have answered: a broadcast may be lost.
     fn ask_for_reports(&mut self, context: &mut Context<Fleet>) {
         for round in self.attempts.rounds() {
-            let control = self.ports.control.clone();
-            context.spawn(async move { report_now(control.as_ref(), round).await }.into_actor(self));
+            self.report_now(round, context);
         }
+    }
+
+    /// Asks all workers for a heartbeat that names this number.
+    fn report_now(&self, round: u64, context: &mut Context<Fleet>) {
+        let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) else { return };
+        let control = self.ports.control.clone();
+        let asked = async move { drop(control.broadcast(order).await) };
+        context.spawn(asked.into_actor(self));
     }
 
     /// Sent until they come back: what was published before them is here then.
@@ -287,13 +300,6 @@ impl Actor for Fleet {
     }
 }
 
-/// Asks all workers for a heartbeat that names this number.
-async fn report_now(control: &dyn Control, round: u64) {
-    if let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) {
-        let _lost_at_times = control.broadcast(order).await;
-    }
-}
-
 /// Hands requests on one by one; ends with the actor.
 async fn pump_requests(ports: Ports, fleet: Recipient<WorkerAsked>) {
     let mut server: Box<dyn ControlServer> = loop {
@@ -306,10 +312,6 @@ async fn pump_requests(ports: Ports, fleet: Recipient<WorkerAsked>) {
             return;
         }
     };
-    if ports.shards.is_none() {
-        // The first heartbeat of the worker in this process may have been too early for anybody to hear it.
-        report_now(ports.control.as_ref(), rand::random()).await;
-    }
     while let Some(request) = server.next().await {
         if fleet.send(WorkerAsked(request)).await.is_err() {
             return;
