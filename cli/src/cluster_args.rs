@@ -34,6 +34,7 @@ pub struct CoordinatorArgs {
 #[command(after_help = "Examples:
   skein worker --nats nats://127.0.0.1:4222
   skein worker --nats nats://10.0.0.10:4222 --host nginx-01 --slots 8
+  skein worker --nats nats://10.0.0.10:4222 --metrics 127.0.0.1:7718
   skein worker --host 'nginx-[001-100]' --root '/srv/fleet/{host}' --label site=north")]
 pub struct WorkerArgs {
     #[command(flatten)]

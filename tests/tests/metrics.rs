@@ -1,5 +1,5 @@
 //! Metrics, readiness, logs and traces of the real program, as Prometheus and those who operate it see them.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::{Value, json};
 use skein_common::agent::{RunnerKind, Simulation};

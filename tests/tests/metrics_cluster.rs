@@ -1,8 +1,8 @@
 //! Metrics and readiness of a cluster: sums over its processes are right while runs come to other coordinators.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::{Value, json};
 use skein_common::agent::Simulation;
+use skein_engine::Event;
 use skein_tests::cluster::{Answer, Cluster, Member};
 use skein_tests::prometheus::Page;
 use skein_tests::system::spec;
@@ -79,6 +79,46 @@ fn l01_sums_over_coordinators_are_right_while_runs_move_from_one_to_another() {
     assert_eq!(worker.sum("skein_worker_slots", "state=\"free\""), 40.0);
     assert!(worker.has_moved("skein_build_info"));
     assert!(!worker.families().contains(&"skein_runs_total"), "a worker knows no runs");
+}
+
+/// Agents that ended in records of owners after the first.
+fn ended_after_takeover(cluster: &Cluster, run: &str) -> usize {
+    let records = cluster.journal(run);
+    let first = records.iter().map(|record| record.epoch).find(|epoch| *epoch > 0).expect("somebody owned it");
+    let later = records.iter().filter(|record| record.epoch > first).flat_map(|record| &record.events);
+    later.filter(|event| matches!(event, Event::TaskEnded { .. })).count()
+}
+
+#[test]
+fn r04_who_takes_over_from_a_coordinator_that_was_killed_tells_what_the_journals_say() {
+    let mut cluster = Cluster::of(2, 1);
+    let mut lasting =
+        spec("return (await parallel(Array.from({ length: 80 }, (_, i) => () => agent('a' + i)))).length");
+    lasting.limits.concurrency = 4;
+    lasting.simulation = Simulation { latency_ms: 200, ..Simulation::default() };
+    let runs: Vec<String> = (0..3).map(|_| cluster.submit(0, &lasting)).collect();
+    cluster.until("agents have ended", |cluster| {
+        (page(&cluster.coordinators[0])?.sum("skein_agents_total", "") >= 10.0).then_some(())
+    });
+    cluster.coordinators[0].kill();
+    let survivor = |cluster: &Cluster| page(&cluster.coordinators[1]);
+    let mut running_max = 0.0_f64;
+    cluster.until("the other has ended all of them", |cluster| {
+        let page = survivor(cluster)?;
+        let held = page.sum("skein_permits_in_use", "");
+        assert!(held <= page.sum("skein_permits_limit", ""), "{}", page.0);
+        running_max = running_max.max(held);
+        (page.sum("skein_runs_total", "outcome=\"completed\"") == 3.0).then_some(())
+    });
+    assert!((1.0..=12.0).contains(&running_max), "{running_max}");
+    let ended: usize = runs.iter().map(|run| ended_after_takeover(&cluster, run)).sum();
+    let last = survivor(&cluster).expect("answers");
+    assert!((1..240).contains(&ended), "{ended} of 240 after the takeover");
+    assert_eq!(last.sum("skein_agents_total", "outcome=\"done\""), ended as f64);
+    assert_eq!(last.sum("skein_takeovers_total", ""), 3.0);
+    for gauge in ["skein_runs_active", "skein_agents_running", "skein_agents_queued", "skein_permits_in_use"] {
+        assert_eq!(last.sum(gauge, ""), 0.0, "{gauge}");
+    }
 }
 
 fn reasons(answer: &Answer) -> Vec<Value> {
