@@ -1,4 +1,5 @@
 //! Metrics and readiness of a cluster: sums over its processes are right while runs come to other coordinators.
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::{Value, json};
 use skein_common::agent::Simulation;
