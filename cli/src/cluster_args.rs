@@ -34,6 +34,7 @@ pub struct CoordinatorArgs {
 #[command(after_help = "Examples:
   skein worker --nats nats://127.0.0.1:4222
   skein worker --nats nats://10.0.0.10:4222 --host nginx-01 --slots 8
+  skein worker --nats nats://10.0.0.10:4222 --metrics 127.0.0.1:7718
   skein worker --host 'nginx-[001-100]' --root '/srv/fleet/{host}' --label site=north")]
 pub struct WorkerArgs {
     #[command(flatten)]
@@ -50,6 +51,9 @@ pub struct WorkerArgs {
     /// Where programs work whose definition says nothing; {host} becomes the host name.
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Serve metrics, /healthz and /readyz there [default: worker.metrics_listen of the settings, nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// What people see of this worker; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,

@@ -67,7 +67,8 @@ impl TcpDoor {
         let tokens = Tokens::open_or_create(&token_file).map_err(|error| usage(error.to_string()))?;
         let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
-        let gate = Gate { tokens, hosts: HostNames::new(&settings.api.hosts, address) };
+        let hosts = HostNames::new(&settings.api.hosts, address);
+        let gate = Gate { tokens, hosts, metrics_open: settings.api.metrics_open };
         let api = Api { coordinator: coordinator.clone(), peers: Arc::new(NoAgents), takes_runs: true };
         Ok(TcpDoor { server: serve_tcp(api, gate, listener)?, address, token_file })
     }

@@ -81,6 +81,7 @@ pub fn prepare(args: &RunArgs, settings: &Settings) -> anyhow::Result<Launch> {
         project_dir: project_dir.to_string_lossy().into_owned(),
         parent: args.resume.clone(),
         resume_mode: args.resume_mode.into(),
+        traceparent: None,
     };
     let warnings = found.warnings.into_iter().chain(saved.warnings).collect();
     Ok(Launch { spec, source: script.source, warnings })

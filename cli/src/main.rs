@@ -24,6 +24,7 @@ mod settings;
 mod signals;
 mod stored;
 mod sweep;
+mod telemetry;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -11,6 +11,7 @@ use crate::report;
 use crate::settings::{Settings, read_labels};
 use crate::signals::Signals;
 use crate::sweep::Sweeps;
+use crate::telemetry::{Counting, StoreReadiness};
 use anyhow::Context as _;
 use skein_backend::embedded::Store;
 use skein_common::run::RunSpec;
@@ -21,6 +22,7 @@ use skein_script::HostPool;
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a run whose process died waits for a `skein serve` to see it.
@@ -76,6 +78,8 @@ impl Session {
         let (served_hosts, labels) = (settings.served.host_names()?, read_labels(&settings.served.labels)?);
         let store = Store::open(store_dir)?;
         let executable = this_program()?;
+        let counting = Counting::begin()?;
+        let readiness = Arc::new(StoreReadiness::new(store.ports().directory));
         let hosts = HostPool::start(executable.clone()).await.context("cannot start the script host")?;
         let coordinator = Coordinator::start(CoordinatorConfig {
             ports: store.ports(),
@@ -86,6 +90,7 @@ impl Session {
             // Each run of a store is owned by itself: neither is used.
             node: String::from("here"),
             lease: Duration::from_secs(3),
+            telemetry: counting.of_coordinator(settings, readiness)?,
         });
         let worker_name = format!("worker-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let worker = skein_worker::start(WorkerConfig {
@@ -100,6 +105,7 @@ impl Session {
             root: settings.served.root.clone(),
             pools: settings.served.pools.clone(),
             hosts: served_hosts,
+            metrics: counting.of_worker()?,
         })
         .await
         .context("cannot start the worker")?;

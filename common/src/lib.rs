@@ -5,10 +5,13 @@
 pub mod agent;
 pub mod config;
 pub mod ids;
+pub mod metrics;
 pub mod payload;
 pub mod ports;
+pub mod readiness;
 pub mod run;
 pub mod script;
+pub mod trace;
 pub mod view;
 pub mod wire;
 pub mod workflow;

@@ -3,6 +3,7 @@
 use crate::RunId;
 use crate::agent::{AgentDefinition, RunnerKind, Simulation};
 use crate::payload::Payload;
+use crate::trace::Traceparent;
 use crate::workflow::KnownWorkflow;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -64,6 +65,9 @@ pub struct RunSpec {
     /// Which of them.
     #[serde(default)]
     pub resume_mode: ResumeMode,
+    /// The trace that the run belongs to, as whoever submitted it said.
+    #[serde(default, deserialize_with = "crate::trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Traceparent>,
 }
 
 /// Which results of its parent a run reuses (R6a).

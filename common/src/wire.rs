@@ -2,6 +2,7 @@
 
 use crate::agent::{AgentDefinition, Cause, Isolation, RunnerKind, Simulation, Usage};
 use crate::payload::Payload;
+use crate::trace::Traceparent;
 use crate::{AgentNumber, AttemptNumber, AttemptToken, Epoch, RunId, WorkerId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ pub struct Task {
     pub stall_ms: Option<u64>,
     #[serde(default)]
     pub isolation: Option<Isolation>,
+    /// Of the run.
+    #[serde(default, deserialize_with = "crate::trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Traceparent>,
 }
 
 /// Asks the owner of a run whether an attempt may start. Sent by: Link. Answered by [`ClaimAnswer`].

@@ -3,12 +3,14 @@
 
 use crate::actors::{BeginRun, ControlError, ControlRun, CountRuns, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
+use crate::counted_feed::CountedFeed;
 use crate::driver::{DriverContext, HibernationRule};
 use crate::ownership::ShardOwner;
 use crate::retention::{RemoveFiles, Retention};
 use crate::standing::{ShardsStanding, Standing};
 use crate::steering::{OwnerQuestion, OwnerReply, Steer, ask_owner};
 use crate::submission::{IdempotencyKey, SubmitError, Submitted, new_run_id, submit_as, submit_once_as};
+use crate::telemetry::{MemberReadiness, Telemetry, Watched};
 use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
@@ -39,6 +41,7 @@ pub struct CoordinatorConfig {
     pub node: String,
     /// After so long without a renewal the store lets others have what this process held; at least a second.
     pub lease: Duration,
+    pub telemetry: Telemetry,
 }
 
 impl std::fmt::Debug for CoordinatorConfig {
@@ -56,6 +59,7 @@ pub struct Coordinator {
     owner: String,
     /// `None` where each run is owned by itself.
     shards: Option<ShardOwner>,
+    watched: Watched,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -70,7 +74,14 @@ impl Coordinator {
     pub fn start(config: CoordinatorConfig) -> Coordinator {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         tracing::info!(durability = config.ports.journal.durability(), "journal");
+        let Telemetry { meters, metrics, readiness: process } = config.telemetry;
         let (ports, shards) = ShardOwner::share(config.ports, config.node, config.lease);
+        let ports = Ports { feed: Arc::new(CountedFeed::new(ports.feed.clone(), metrics.clone())), ..ports };
+        let holdings = shards.as_ref().map(|shards| shards.holdings.clone());
+        if let Some(holdings) = &holdings {
+            metrics.standing().tell_only_of(holdings.clone());
+        }
+        let watched = Watched { meters, readiness: Arc::new(MemberReadiness { process, holdings }) };
         let context = DriverContext {
             ports: ports.clone(),
             hosts: Arc::new(config.hosts),
@@ -78,9 +89,10 @@ impl Coordinator {
             clock: clock.clone(),
             replaces_lost_hosts: true,
             hibernation: HibernationRule::of(&config.settings),
+            metrics,
         };
         let root = Root::start_all(context, config.settings, config.owner.clone(), shards.clone());
-        Coordinator { root, ports, clock, owner: config.owner, shards }
+        Coordinator { root, ports, clock, owner: config.owner, shards, watched }
     }
 
     /// Stores a new run and gives its id at once (R2).
@@ -186,6 +198,12 @@ impl Coordinator {
         while self.shards.as_ref().is_some_and(|shards| shards.holdings.open_shards().is_empty()) {
             tokio::time::sleep(RUNS_AGAIN).await;
         }
+    }
+
+    /// For who watches the process.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     /// How this coordinator stands.

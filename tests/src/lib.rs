@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod hostile;
 pub mod nats;
 pub mod processes;
+pub mod prometheus;
 pub mod recorded;
 pub mod redis;
 pub mod served;

@@ -14,7 +14,7 @@ use skein_common::wire::{
     AttemptEnd, AttemptRef, AttemptReport, Claim, ClaimAnswer, OwnerAnswer, Task, WorkerRequest, decode, encode,
 };
 use skein_common::{Digest, Payload, RunId, WorkerId};
-use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome, load_run, load_text};
+use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome, Telemetry, load_run, load_text};
 use skein_engine::{Event, RunState, TaskEnd, encode_records};
 use skein_script::{HostLimits, HostPool};
 use std::collections::BTreeMap;
@@ -165,6 +165,7 @@ impl<'a> Successors<'a> {
             // Each run of a store is owned by itself: neither is used.
             node: String::from("here"),
             lease: Duration::from_secs(3),
+            telemetry: Telemetry::unwatched().expect("metrics"),
         });
         let worker = RecordedWorker::start(store.ports(), self.recorded);
         let end = tokio::time::timeout(PATIENCE, coordinator.run_to_its_end(run.clone())).await;

@@ -5,15 +5,18 @@ use crate::{project_dir, skein_binary};
 use skein_backend::embedded::Store;
 use skein_common::agent::{RunnerKind, Simulation};
 use skein_common::config::{CoordinatorSettings, WorkerSettings};
+use skein_common::metrics::{AllowedNames, Deliveries, Meters};
 use skein_common::ports::Ports;
+use skein_common::readiness::AlwaysReady;
 use skein_common::run::{BudgetUnit, RunLimits, RunSpec};
 use skein_common::view::RunView;
 use skein_common::{Payload, WorkerId};
-use skein_coordinator::{Coordinator, CoordinatorConfig, RunOutcome};
+use skein_coordinator::{Coordinator, CoordinatorConfig, Metrics, RunOutcome, Telemetry};
 use skein_script::{HostLimits, HostPool};
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -98,6 +101,7 @@ pub async fn assemble_both(
 ) -> anyhow::Result<(Coordinator, WorkerHandle)> {
     let store = Store::open(dir)?;
     let hosts = HostPool::start(skein_binary().to_path_buf()).await?;
+    let (telemetry, worker_metrics) = telemetry_of_both()?;
     let coordinator = Coordinator::start(CoordinatorConfig {
         ports: wrap_coordinator(store.ports()),
         hosts,
@@ -107,6 +111,7 @@ pub async fn assemble_both(
         // Each run of a store is owned by itself: neither is used.
         node: String::from("here"),
         lease: Duration::from_secs(3),
+        telemetry,
     });
     let worker = skein_worker::start(WorkerConfig {
         ports: wrap_worker(store.ports()),
@@ -120,9 +125,20 @@ pub async fn assemble_both(
         root: None,
         pools: vec![String::from("default")],
         hosts: Vec::new(),
+        metrics: worker_metrics,
     })
     .await?;
     Ok((coordinator, worker))
+}
+
+/// One registry for both, as in `skein serve`.
+fn telemetry_of_both() -> anyhow::Result<(Telemetry, skein_worker::Metrics)> {
+    let meters = Meters::default();
+    meters.say_build("0.0.0", "test")?;
+    let deliveries = Deliveries::register(&meters)?;
+    let worker = skein_worker::Metrics::register(&meters, deliveries.clone())?;
+    let metrics = Arc::new(Metrics::register(&meters, deliveries, AllowedNames::default())?);
+    Ok((Telemetry { meters, metrics, readiness: Arc::new(AlwaysReady) }, worker))
 }
 
 /// A run of an example in this project folder, with its own agents.
@@ -167,5 +183,6 @@ pub fn spec(body: &str) -> RunSpec {
         project_dir: project_dir().display().to_string(),
         parent: None,
         resume_mode: skein_common::run::ResumeMode::default(),
+        traceparent: None,
     }
 }

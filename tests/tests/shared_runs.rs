@@ -14,7 +14,8 @@ use skein_common::{Payload, RunId};
 use skein_coordinator::actors::ControlError;
 use skein_coordinator::driver::{Alive, Driver, DriverContext, DriverError, HibernationRule, Journalled, Performer};
 use skein_coordinator::{
-    Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, SystemClock, load_run, stored, submit,
+    Coordinator, CoordinatorConfig, IdempotencyKey, RunOutcome, Standing, SystemClock, Telemetry, load_run, stored,
+    submit,
 };
 use skein_engine::{Command, Effect, Refused, RunState};
 use skein_script::{HostLimits, HostPool};
@@ -58,6 +59,7 @@ impl Cluster {
             owner: format!("coordinator {node}"),
             node: node.to_owned(),
             lease: Duration::from_millis(LEASE_MS),
+            telemetry: Telemetry::unwatched().expect("metrics"),
         })
     }
 
@@ -258,6 +260,7 @@ async fn taken_up(is_certain: bool) -> (Result<(), DriverError>, Vec<Effect>, u6
         clock: Arc::new(SystemClock),
         replaces_lost_hosts: true,
         hibernation: HibernationRule::of(&CoordinatorSettings::default()),
+        metrics: Telemetry::unwatched().expect("metrics").metrics,
     };
     let mut performed = Performed::default();
     let opened = Driver::open(run.clone(), 1, context, &Alive::All, &mut performed).await;

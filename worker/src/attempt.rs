@@ -11,14 +11,14 @@ use actix::{
 };
 use bytes::Bytes;
 use skein_common::ports::{BlobError, Ports};
-use skein_common::wire::{AttemptEnd, AttemptReport, Task, WorkerInfo};
+use skein_common::wire::{AttemptEnd, AttemptRef, AttemptReport, Task, WorkerInfo};
 use skein_common::{Payload, RunId};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, error_span, warn};
 
 /// An end or two is all that is ever sent to an attempt; more are dropped, since one is enough.
 const MAILBOX: usize = 4;
@@ -109,7 +109,10 @@ impl Actor for Attempt {
         let link_gone = async move { while link_alive.changed().await.is_ok() {} };
         context.spawn(link_gone.into_actor(self).map(|(), attempt, _| attempt.ending.ask(EndReason::Abandoned)));
         if let Some(job) = self.job.take() {
-            context.spawn(job.carry_out().into_actor(self).map(|(), attempt, context| {
+            // Whatever is said of it names it, also where nothing else is logged.
+            let AttemptRef { run, agent, attempt } = &job.task.attempt;
+            let span = error_span!("attempt", run_id = %run, agent, attempt);
+            context.spawn(job.carry_out().instrument(span).into_actor(self).map(|(), attempt, context| {
                 attempt.finished = true;
                 context.stop();
             }));
@@ -169,6 +172,7 @@ impl Job {
         let Job { shared, task, ending, .. } = self;
         let begun = Instant::now();
         let attempt = task.attempt.clone();
+        debug!("attempt begins");
         let ended = work_out(&shared, task, &mut stop).await;
         let ended = match ending.reason.get() {
             None => ended,
@@ -195,6 +199,7 @@ impl Job {
             notes: ended.notes,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
+        debug!(elapsed_ms = report.elapsed_ms, "attempt ended");
         deliver(&shared.outbox, &report, &ending, &mut stop).await;
     }
 }

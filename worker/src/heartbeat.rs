@@ -5,7 +5,7 @@ use crate::link::{Claimed, Entry, Link};
 use crate::messages::{EndReason, NonsenseHeard, OwnerHeard};
 use crate::process::Moment;
 use actix::{Addr, AsyncContext as _, Context, Handler, WrapFuture as _};
-use skein_common::wire::{Heartbeat, OwnerAnswer, RunningAttempt, WorkerRequest, decode, encode};
+use skein_common::wire::{AttemptRef, Heartbeat, OwnerAnswer, RunningAttempt, WorkerRequest, decode, encode};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -58,7 +58,10 @@ impl Link {
             deadlines.map(|(serial, claimed)| (serial, until_deadline(claimed))).partition(|(_, left)| left.is_zero());
         for (serial, _) in overdue {
             self.observed.deadlines_passed_total += 1;
-            warn!(serial, "no owner answered in time; the attempt is ended");
+            if let Some(Entry { attempt, .. }) = self.attempts.get(&serial) {
+                let AttemptRef { run, agent, attempt } = attempt;
+                warn!(run_id = %run, agent, attempt, "no owner answered in time; the attempt is ended");
+            }
             self.end(serial, EndReason::Abandoned);
         }
         let next = in_time.into_iter().map(|(_, left)| left).min().filter(|left| *left < self.config.heartbeat);

@@ -12,6 +12,7 @@ pub mod host_pattern;
 mod link;
 mod listen;
 mod messages;
+mod metrics;
 mod outbox;
 mod places;
 mod process;
@@ -21,6 +22,7 @@ mod worker;
 mod worktree;
 
 pub use messages::Observed;
+pub use metrics::Metrics;
 pub use process::{descends_from_attempt, keeper_main};
 pub use worker::{WorkerConfig, WorkerError, WorkerHandle, start};
 pub use worktree::{forget_worktrees, settle_worktrees};

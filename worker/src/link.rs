@@ -6,10 +6,12 @@ use crate::messages::{
     AttemptClaimed, AttemptGone, BroadcastsMissed, CancelHeard, EndAttempt, EndReason, NonsenseHeard, Observe,
     Observed, Phase, ReleaseRun, Serial, TasksPulled, Verdict,
 };
+use crate::metrics::Metrics;
 use crate::outbox::Letter;
 use crate::process::{Keeper, Moment};
 use crate::runner::Ended;
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, ResponseFuture, WrapFuture as _};
+use skein_common::metrics::Stale;
 use skein_common::ports::{Target, TaskDelivery};
 use skein_common::wire::{AttemptRef, AttemptReport, Task, decode};
 use skein_common::{AttemptToken, Epoch, RunId};
@@ -66,6 +68,7 @@ pub(crate) struct LinkConfig {
     /// owner and worker are one process nobody does, and what the keeper has of it goes on with it.
     pub is_apart: bool,
     pub phase: watch::Sender<Phase>,
+    pub metrics: Metrics,
 }
 
 /// An attempt as Link knows it.
@@ -135,7 +138,11 @@ impl Link {
                 return self.drop_task(delivery.delivery, context);
             }
         };
-        if self.is_stale(&task.attempt.run, task.epoch) || self.serials.contains_key(&task.attempt) {
+        if self.is_stale(&task.attempt.run, task.epoch) {
+            return self.drop_task(delivery.delivery, context);
+        }
+        if self.serials.contains_key(&task.attempt) {
+            self.config.metrics.deliveries.again();
             return self.drop_task(delivery.delivery, context);
         }
         self.last_serial += 1;
@@ -152,7 +159,12 @@ impl Link {
         self.serials.insert(attempt.clone(), serial);
         self.attempts.insert(serial, Entry { addr, attempt, claimed: None });
         self.observed.attempts_begun_total += 1;
-        self.slots_free.send_modify(|free| *free = free.saturating_sub(1));
+        self.change_free_slots(|free| free.saturating_sub(1));
+    }
+
+    fn change_free_slots(&self, change: impl FnOnce(usize) -> usize) {
+        self.slots_free.send_modify(|free| *free = change(*free));
+        self.config.metrics.show_slots(*self.slots_free.borrow(), self.config.slots);
     }
 
     fn drop_task(&self, delivery: u64, context: &mut Context<Link>) {
@@ -166,6 +178,7 @@ impl Link {
         match self.newest_epochs.get_mut(run) {
             Some(newest) if epoch < *newest => {
                 self.observed.stale_owners_total += 1;
+                self.config.metrics.deliveries.stale(Stale::Owner, 1);
                 return true;
             }
             Some(newest) => *newest = epoch,
@@ -224,6 +237,7 @@ impl Actor for Link {
     type Context = Context<Link>;
 
     fn started(&mut self, context: &mut Context<Link>) {
+        self.change_free_slots(|free| free);
         let ports = &self.config.shared.ports;
         let listening = listen_to_broadcasts(ports.control.clone(), context.address());
         self.listening = Some(LoopTask(actix_rt::spawn(listening)));
@@ -252,12 +266,15 @@ impl Handler<TasksPulled> for Link {
         if !self.closed {
             for delivery in message.deliveries {
                 if let Some(begun) = self.begun(&delivery) {
+                    self.config.metrics.deliveries.again();
                     // Delivered again before it was done: it must not be carried out again when the first one has
                     // ended. While nobody has answered the claim it must not be marked done either.
                     if begun.claimed.is_some() {
                         self.drop_task(delivery.delivery, context);
                     }
-                } else if !self.backlog.iter().any(|waiting| waiting.task == delivery.task) {
+                } else if self.backlog.iter().any(|waiting| waiting.task == delivery.task) {
+                    self.config.metrics.deliveries.again();
+                } else {
                     self.backlog.push_back(delivery);
                 }
             }
@@ -295,7 +312,7 @@ impl Handler<AttemptGone> for Link {
         let Some(entry) = self.attempts.remove(&message.serial) else { return };
         self.serials.remove(&entry.attempt);
         self.config.keeper.forget(&entry.attempt);
-        self.slots_free.send_modify(|free| *free += 1);
+        self.change_free_slots(|free| free + 1);
         if message.died {
             self.observed.attempts_died_total += 1;
             error!(run_id = %entry.attempt.run, agent = entry.attempt.agent, "an attempt died of a fault of ours");

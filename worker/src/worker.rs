@@ -4,6 +4,7 @@ use crate::attempt::Shared;
 use crate::environment::Environment;
 use crate::link::{Link, LinkConfig};
 use crate::messages::{Drain, Observe, Observed, Phase, ReleaseRun, StopWorker};
+use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::places::Places;
 use crate::process::Keeper;
@@ -48,6 +49,7 @@ pub struct WorkerConfig {
     pub root: Option<PathBuf>,
     pub pools: Vec<String>,
     pub hosts: Vec<String>,
+    pub metrics: Metrics,
 }
 
 /// Why a worker does not start.
@@ -134,7 +136,7 @@ pub(crate) async fn start_with(
     runners: Runners,
 ) -> Result<WorkerHandle, WorkerError> {
     let info = info_of(&config);
-    let WorkerConfig { ports, settings, pools, hosts, state_dir, .. } = config;
+    let WorkerConfig { ports, settings, pools, hosts, state_dir, metrics, .. } = config;
     let opened = Outbox::open(Arc::clone(&ports.results), state_dir.as_deref());
     let bad_state_dir = |source| WorkerError::BadStateDir { dir: state_dir.clone().unwrap_or_default(), source };
     let outbox = Rc::new(opened.map_err(bad_state_dir)?);
@@ -155,7 +157,7 @@ pub(crate) async fn start_with(
     let shared =
         Rc::new(Shared { ports, info, runners, places, outbox, attempt_timeout, stall_ms, owner_came: Notify::new() });
     let heartbeat = Duration::from_millis(settings.heartbeat_ms);
-    let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat, is_apart, phase };
+    let link = LinkConfig { shared, keeper, targets, slots: settings.slots, heartbeat, is_apart, phase, metrics };
     let (link, stop) = supervise(link);
     Ok(WorkerHandle { link, stop, phase: phases, registration })
 }
@@ -227,6 +229,12 @@ impl WorkerHandle {
         self.stop().await;
     }
 
+    /// Whether it takes new tasks: it was not told to drain.
+    #[must_use]
+    pub fn takes_tasks(&self) -> bool {
+        *self.phase.borrow() == Phase::Working
+    }
+
     /// Lets other owners of an ended run start programs of it.
     pub async fn release_run(&self, run: &RunId) {
         let _ = self.current().send(ReleaseRun { run: run.clone() }).await;
@@ -281,6 +289,7 @@ mod tests {
             root: None,
             pools: vec!["default".into()],
             hosts: Vec::new(),
+            metrics: Metrics::unwatched().expect("metrics"),
         };
         let keeper = Rc::new(Keeper::new(PathBuf::new(), PathBuf::new(), Duration::ZERO));
         let runners = Runners {

@@ -10,6 +10,7 @@ use crate::session::this_program;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::sweep::Sweeps;
+use crate::telemetry::{BusReadiness, Counting};
 use anyhow::Context as _;
 use skein_backend::nats::NatsBackend;
 use skein_backend::node::Node;
@@ -17,6 +18,7 @@ use skein_coordinator::{Coordinator, CoordinatorConfig};
 use skein_script::HostPool;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Beside the node's identity.
@@ -107,6 +109,7 @@ impl Running {
             owner: node.id().to_owned(),
             node: node.id().to_owned(),
             lease: Duration::from_millis(settings.nats.lease_ms),
+            telemetry: Counting::begin()?.of_coordinator(settings, Arc::new(BusReadiness(backend.clone())))?,
         });
         let (door, tcp_door) = match open_doors(&coordinator, settings, node) {
             Ok(doors) => doors,

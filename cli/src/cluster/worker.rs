@@ -8,6 +8,7 @@ use crate::output;
 use crate::session::this_program;
 use crate::settings::{Settings, pools_for, read_labels};
 use crate::signals::Signals;
+use crate::telemetry::{BusReadiness, Counting, WatchDoor, WorkerReadiness};
 use anyhow::Context as _;
 use skein_backend::nats::NatsBackend;
 use skein_backend::node::Node;
@@ -15,6 +16,7 @@ use skein_common::WorkerId;
 use skein_worker::host_pattern::expand_hosts;
 use skein_worker::{WorkerConfig, WorkerHandle};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// For whom a worker works.
 struct Plan {
@@ -39,9 +41,18 @@ pub async fn work(global: &Global, args: WorkerArgs) -> anyhow::Result<Code> {
         Joined::Left(code) => return Ok(code),
     };
     tell(&backend, Role::Worker);
-    let worker = plan.start(&node, &backend).await?;
+    let counting = Counting::begin()?;
+    let worker = plan.start(&node, &backend, counting.of_worker()?).await?;
+    let door = match plan.watch(&counting, &worker, backend) {
+        Ok(door) => door,
+        Err(error) => {
+            // It may have taken tasks already.
+            worker.stop().await;
+            return Err(error);
+        }
+    };
     output::note(&format!("worker {} takes {}; a signal drains it", node.id(), plan.summary()));
-    tokio::select! {
+    let ended = tokio::select! {
         code = signals.next() => {
             drain(worker, &mut signals).await;
             Ok(code)
@@ -55,7 +66,11 @@ pub async fn work(global: &Global, args: WorkerArgs) -> anyhow::Result<Code> {
             worker.stop().await;
             Err(superseded(&node))
         }
+    };
+    if let Some(door) = door {
+        door.close().await;
     }
+    ended
 }
 
 fn superseded(node: &Node) -> anyhow::Error {
@@ -93,6 +108,9 @@ impl Plan {
         if let Some(dir) = &args.state {
             settings.set_by_flag("node.dir", "--state", &dir.to_string_lossy())?;
         }
+        if let Some(address) = &args.metrics {
+            settings.set_by_flag("worker.metrics_listen", "--metrics", &address.to_string())?;
+        }
         if let Some(root) = &args.root {
             settings.set_by_flag("worker.root", "--root", &root.to_string_lossy())?;
         }
@@ -104,7 +122,12 @@ impl Plan {
         Ok(Plan { settings, pools, hosts, labels })
     }
 
-    async fn start(&self, node: &Node, backend: &NatsBackend) -> anyhow::Result<WorkerHandle> {
+    async fn start(
+        &self,
+        node: &Node,
+        backend: &NatsBackend,
+        metrics: skein_worker::Metrics,
+    ) -> anyhow::Result<WorkerHandle> {
         let config = WorkerConfig {
             ports: backend.ports(),
             id: WorkerId(format!("{}.{:08x}", node.id(), rand::random::<u32>())),
@@ -117,9 +140,24 @@ impl Plan {
             root: self.settings.served.root.clone(),
             pools: self.pools.clone(),
             hosts: self.hosts.clone(),
+            metrics,
         };
         std::fs::create_dir_all(&config.attempts_dir).context("the state directory cannot be used")?;
         skein_worker::start(config).await.map_err(|error| usage(error.to_string()))
+    }
+
+    /// Shows how this worker does, when somebody wants to see it.
+    fn watch(
+        &self,
+        counting: &Counting,
+        worker: &WorkerHandle,
+        backend: NatsBackend,
+    ) -> anyhow::Result<Option<WatchDoor>> {
+        let Some(address) = self.settings.metrics.worker_listen else { return Ok(None) };
+        let readiness = Arc::new(WorkerReadiness { bus: BusReadiness(backend), worker: worker.clone() });
+        let door = WatchDoor::open(counting.watched(readiness), &self.settings, address)?;
+        output::note(&door.description);
+        Ok(Some(door))
     }
 
     /// `pool default, host nginx-01 and 99 more, 64 at a time`.

@@ -88,7 +88,7 @@ impl Parent {
 
     /// The same run once more, with its results at hand.
     fn again(self) -> RunSpec {
-        RunSpec { parent: Some(self.run), ..self.spec }
+        RunSpec { parent: Some(self.run), traceparent: None, ..self.spec }
     }
 
     /// Another script or other options, with the parent's seed, and its args unless others are given.

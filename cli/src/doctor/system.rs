@@ -70,5 +70,6 @@ fn spec(project_dir: String) -> RunSpec {
         project_dir,
         parent: None,
         resume_mode: ResumeMode::default(),
+        traceparent: None,
     }
 }

@@ -18,6 +18,8 @@ pub struct ApiSettings {
     pub listen: Option<SocketAddr>,
     /// Names under which the API may be asked, beside those of loopback. Since: 0.1.
     pub hosts: Vec<String>,
+    /// Metrics are shown to whoever reaches the listener, without a token. Since: 0.2.
+    pub metrics_open: bool,
 }
 
 /// A text that nobody gets to see.

@@ -1,11 +1,12 @@
 //! Keys: everything that can be set, with its variable, its kind and who may set it.
 
-use super::{Secret, Settings};
+use super::{LogFormat, Secret, Settings};
 use crate::launch::parse_tokens;
 use crate::remote::{ApiUrl, BadUrl};
 use serde_json::{Value, json};
 use skein_common::agent::RunnerKind;
 use skein_common::config::parse_duration_ms;
+use skein_common::metrics::AllowedNames;
 use skein_common::run::{BudgetUnit, RunLimits};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -100,6 +101,7 @@ macro_rules! key {
 pub static KEYS: &[Key] = &[
     key!("store.dir", "SKEIN_STORE", Never, folder, shown_store, store),
     key!("log.filter", "SKEIN_LOG", Never, some_text, to_json, log),
+    key!("log.format", "SKEIN_LOG_FORMAT", Never, log_format, to_json, log_format),
     key!("retention.days", "SKEIN_RETENTION_DAYS", Never, days, to_json, retention.days),
     key!("node.dir", "SKEIN_NODE_DIR", Never, folder, shown_node, node_dir),
     key!("api.url", "SKEIN_URL", Never, url, shown_url, api.url),
@@ -107,6 +109,8 @@ pub static KEYS: &[Key] = &[
     key!("api.token_file", "SKEIN_TOKEN_FILE", Never, folder, to_json, api.token_file),
     key!("api.listen", "SKEIN_LISTEN", Never, address, to_json, api.listen),
     key!("api.hosts", "SKEIN_API_HOSTS", Never, names, to_json, api.hosts),
+    key!("api.metrics_open", "SKEIN_METRICS_OPEN", Never, yes_or_no, to_json, api.metrics_open),
+    key!("metrics.models", "SKEIN_METRICS_MODELS", Never, models, to_json, metrics.models),
     key!("limits.concurrency", "SKEIN_CONCURRENCY", Yes, concurrency, to_json, runs.limits.concurrency),
     key!("limits.agents", "SKEIN_MAX_AGENTS", Yes, agents, to_json, runs.limits.agents_max),
     key!("limits.timeout", "SKEIN_TIMEOUT", Yes, some_time, shown_some_time, runs.timeout_ms),
@@ -125,6 +129,7 @@ pub static KEYS: &[Key] = &[
     key!("worker.stall", "SKEIN_STALL", Never, time, shown_time, worker.stall_ms),
     key!("worker.heartbeat", "SKEIN_HEARTBEAT", Never, time, shown_time, worker.heartbeat_ms),
     key!("worker.kill_grace", "SKEIN_KILL_GRACE", Never, time, shown_time, worker.kill_grace_ms),
+    key!("worker.metrics_listen", "SKEIN_WORKER_METRICS", Never, address, to_json, metrics.worker_listen),
     key!(
         "worker.attempts_lock_wait",
         "SKEIN_ATTEMPTS_LOCK_WAIT",
@@ -297,6 +302,24 @@ fn unit(value: &Value) -> Result<BudgetUnit, String> {
 fn runner(value: &Value) -> Result<Option<RunnerKind>, String> {
     let runner = serde_json::from_value(value.clone());
     runner.map(Some).map_err(|_| String::from("is none of \"llm\", \"cli\", \"command\", \"simulated\""))
+}
+
+fn yes_or_no(value: &Value) -> Result<bool, String> {
+    let parsed = value.as_bool().or_else(|| value.as_str()?.trim().parse().ok());
+    parsed.ok_or_else(|| String::from("is neither true nor false"))
+}
+
+fn log_format(value: &Value) -> Result<LogFormat, String> {
+    serde_json::from_value(value.clone()).map_err(|_| String::from("is neither \"text\" nor \"json\""))
+}
+
+/// Each is a series of several metrics.
+fn models(value: &Value) -> Result<Vec<String>, String> {
+    let models = names(value)?;
+    if models.len() >= AllowedNames::MAX {
+        return Err(format!("has {} models; {} can have series of their own", models.len(), AllowedNames::MAX - 1));
+    }
+    Ok(models)
 }
 
 /// A list, or in a variable the names with commas between them.

@@ -20,11 +20,13 @@ pub use served::{Served, pools_for, read_labels};
 
 use crate::exit::usage;
 use crate::remote::ApiUrl;
+use serde::{Deserialize, Serialize};
 use skein_common::agent::RunnerKind;
 use skein_common::config::{CoordinatorSettings, NatsSettings, WorkerSettings};
 use skein_common::run::{BudgetUnit, RunLimits};
 use skein_script::HostLimits;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -39,9 +41,11 @@ pub struct Settings {
     pub runs: RunDefaults,
     pub retention: RetentionSettings,
     pub api: ApiSettings,
+    pub metrics: MetricsSettings,
     node_dir: Option<PathBuf>,
     store: Option<PathBuf>,
     log: Option<String>,
+    log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
     /// What was not used, and why; for the person.
     pub warnings: Vec<String>,
@@ -64,6 +68,26 @@ pub struct RunDefaults {
     pub runner: Option<RunnerKind>,
     /// The program of agents without a type. Since: 0.1.
     pub command: Option<Vec<String>>,
+}
+
+/// What metrics tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricsSettings {
+    /// Models with series of their own, beside the default one; all others are `other`. Since: 0.2.
+    pub models: Vec<String>,
+    /// Where `skein worker` serves its metrics; `None` is nowhere. Since: 0.2.
+    pub worker_listen: Option<SocketAddr>,
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people. Since: 0.2.
+    #[default]
+    Text,
+    /// One object a line, with `run_id`, `agent` and `attempt` where a line is of one. Since: 0.2.
+    Json,
 }
 
 /// How long things are kept.
@@ -182,5 +206,10 @@ pub fn start_logging(verbose: u8, settings: &Settings) {
         .as_deref()
         .and_then(|filter| EnvFilter::try_new(filter).ok())
         .unwrap_or_else(|| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match settings.log_format {
+        LogFormat::Text => lines.init(),
+        // Ids stand at the top, or in `span` where they are those of all that happens there.
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
+    }
 }

@@ -36,5 +36,5 @@ pub use reuse::{Reusable, ReuseTable, call_key};
 pub use run::{LargeText, Run};
 pub use semaphore::{Semaphore, Ticket};
 pub use state::{CallRecord, CorruptJournal, RunState, Stage};
-pub use view::{agent_views, run_view};
+pub use view::{agent_views, run_status, run_view};
 pub use workflow::workflow_key;

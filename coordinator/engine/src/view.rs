@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn run_view(run: &RunId, state: &RunState, now_ms: i64, result: Option<&str>) -> RunView {
     let agents = census(state);
-    let status = status(state);
+    let status = run_status(state);
     RunView {
         run: run.clone(),
         parent: state.spec.parent.clone(),
@@ -43,7 +43,9 @@ pub fn run_view(run: &RunId, state: &RunState, now_ms: i64, result: Option<&str>
     }
 }
 
-fn status(state: &RunState) -> RunStatus {
+/// How the run stands, as far as its journal tells.
+#[must_use]
+pub fn run_status(state: &RunState) -> RunStatus {
     match state.stage {
         Stage::Submitted => RunStatus::Queued,
         Stage::Running | Stage::Returned if state.stop_requested => RunStatus::Stopping,

@@ -38,6 +38,12 @@ fn is_told(event: &Event) -> bool {
     }
 }
 
+/// How many items a message is for who watches.
+pub(super) fn items_of(message: &Publish) -> u64 {
+    let events = message.journalled.iter().flat_map(|journalled| journalled.events.iter());
+    (events.filter(|event| is_told(event)).count() + usize::from(message.view.is_some())) as u64
+}
+
 impl Actor for Feed {
     type Context = Context<Feed>;
 

@@ -7,10 +7,13 @@ use super::messages::{
     ResultsArrived, WorkerAsked,
 };
 use crate::attempts::{Attempts, Consequences, News};
+use crate::metrics::Metrics;
 use crate::ownership::Holdings;
+use crate::standing_gauges::WorkerCounts;
 use crate::workers_table;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use skein_common::config::CoordinatorSettings;
+use skein_common::metrics::Stale;
 use skein_common::ports::{ControlServer, Ports};
 use skein_common::wire::{
     AttemptRef, AttemptReport, Broadcast, ClaimAnswer, OwnerAnswer, ResultsMarker, WorkerInfo, WorkerOrder,
@@ -50,10 +53,16 @@ pub(super) struct Fleet {
     lookups: Lookups,
     /// `None` where each run is owned by itself.
     holdings: Option<Arc<Holdings>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Fleet {
-    pub fn new(ports: Ports, settings: CoordinatorSettings, holdings: Option<Arc<Holdings>>) -> Fleet {
+    pub fn new(
+        ports: Ports,
+        settings: CoordinatorSettings,
+        holdings: Option<Arc<Holdings>>,
+        metrics: Arc<Metrics>,
+    ) -> Fleet {
         let attempts = match ports.shards {
             Some(_) => Attempts::of_cluster(settings.clone()),
             None => Attempts::new(settings.clone()),
@@ -70,6 +79,7 @@ impl Fleet {
             notes_pools: false,
             lookups,
             holdings,
+            metrics,
         }
     }
 
@@ -86,7 +96,11 @@ impl Fleet {
             Ok(WorkerRequest::Claim(claim)) => {
                 let answer = self.attempts.claim(&claim, AttemptToken(rand::random()), now);
                 if answer.is_none() && self.lookups.is_over(&claim.attempt.run) {
+                    self.metrics.deliveries.stale(Stale::Claim, 1);
                     return Some(OwnerAnswer::Claim(ClaimAnswer::Gone));
+                }
+                if answer == Some(ClaimAnswer::Gone) {
+                    self.metrics.deliveries.stale(Stale::Claim, 1);
                 }
                 if answer.is_none() {
                     self.look_up(claim.attempt.run, context);
@@ -101,6 +115,10 @@ impl Fleet {
                 }
                 beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
+                self.metrics.deliveries.stale(Stale::Heartbeat, answer.gone.len());
+                if news != News::Nothing {
+                    self.metrics.see_workers(self.attempts.count_workers(now));
+                }
                 self.follow(consequences, now);
                 self.send_markers(context);
                 if let (Some(info), true) = (&beat.info, news != News::Nothing) {
@@ -120,7 +138,11 @@ impl Fleet {
         match decode::<AttemptReport>(report) {
             Ok(report) => {
                 let run = &report.attempt.run;
+                let is_again = self.attempts.is_reported(&report.attempt);
                 if self.attempts.accepts(&report) {
+                    if is_again {
+                        self.metrics.deliveries.again();
+                    }
                     return Reported::Accepted(Box::new(report));
                 }
                 // Its run may be on its way here: it is delivered again once it is.
@@ -128,6 +150,7 @@ impl Fleet {
                 if may_come && !self.lookups.is_over(run) {
                     Reported::Early(report.attempt.run)
                 } else {
+                    self.metrics.deliveries.stale(Stale::Result, 1);
                     Reported::Stale
                 }
             }
@@ -144,6 +167,12 @@ impl Fleet {
     fn lose_the_silent(&mut self, context: &mut Context<Fleet>) {
         let now = Instant::now();
         let (silent, consequences) = self.attempts.end_silence(now);
+        let workers = self.attempts.count_workers(now);
+        self.metrics.see_workers(workers);
+        if self.ports.shards.is_none() && workers == WorkerCounts::default() {
+            // The first heartbeat of the worker in this process may have been too early for anybody to hear it.
+            self.report_now(rand::random(), context);
+        }
         for worker in silent {
             tracing::warn!(node = worker.node, worker = %worker.id, "worker fell silent");
             self.strike_worker(worker, context);
@@ -228,11 +257,16 @@ impl Fleet {
     /// Workers are asked until all have answered: a broadcast may be lost.
     fn ask_for_reports(&mut self, context: &mut Context<Fleet>) {
         for round in self.attempts.rounds() {
-            let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) else { continue };
-            let control = self.ports.control.clone();
-            let asked = async move { drop(control.broadcast(order).await) };
-            context.spawn(asked.into_actor(self));
+            self.report_now(round, context);
         }
+    }
+
+    /// Asks all workers for a heartbeat that names this number.
+    fn report_now(&self, round: u64, context: &mut Context<Fleet>) {
+        let Ok(order) = encode(&Broadcast::Order(WorkerOrder::Report { round })) else { return };
+        let control = self.ports.control.clone();
+        let asked = async move { drop(control.broadcast(order).await) };
+        context.spawn(asked.into_actor(self));
     }
 
     /// Sent until they come back: what was published before them is here then.

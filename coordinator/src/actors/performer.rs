@@ -1,7 +1,7 @@
 //! Performer: carries out what a run decided, once it is in the journal.
 
 use super::dispatcher::{Dispatched, Dispatcher, rejection};
-use super::feed::Feed;
+use super::feed::{Feed, items_of};
 use super::fleet::Fleet;
 use super::inbox::Inbox;
 use super::messages::{Expect, ExpectedAttempt, Forget, Inherit, Interrupt, Publish};
@@ -10,6 +10,7 @@ use crate::attempts::Inheritance;
 use crate::clock::Clock;
 use crate::driver::{Journalled, Performer};
 use crate::journal::load_text;
+use crate::metrics::Metrics;
 use crate::script_files::read_script;
 use actix::Addr;
 use async_trait::async_trait;
@@ -45,6 +46,7 @@ pub(super) struct RunPerformer {
     pub epoch: Epoch,
     pub ports: Ports,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
     pub fleet: Addr<Fleet>,
     pub feed: Addr<Feed>,
     pub inbox: Inbox,
@@ -120,8 +122,9 @@ impl RunPerformer {
             Box::new(run_view(&self.run, state, self.clock.now_ms(), None))
         });
         let message = Publish { run: self.run.clone(), journalled, view };
-        if self.feed.try_send(message).is_err() {
+        if let Err(refused) = self.feed.try_send(message) {
             tracing::debug!(run_id = %self.run, "feed is full: items dropped");
+            self.metrics.dropped(items_of(&refused.into_inner()));
         }
     }
 
@@ -220,6 +223,7 @@ impl RunPerformer {
             timeout_ms: spec.timeout_ms,
             stall_ms: spec.stall_ms,
             isolation: spec.isolation,
+            traceparent: state.spec.traceparent.clone(),
         };
         match encode(&task) {
             Ok(task) => Some(Dispatched { agent: number, attempt, target: target_of(spec), task, is_served }),
@@ -265,14 +269,15 @@ impl RunPerformer {
     }
 
     async fn broadcast_cancel(&self, attempt: AttemptRef) {
+        let agent = attempt.agent;
         let cancel = Cancel { run: self.run.clone(), epoch: self.epoch, attempt: Some(attempt) };
         match encode(&cancel) {
             Ok(message) => {
                 if let Err(error) = self.ports.control.broadcast(message).await {
-                    tracing::warn!(run_id = %self.run, %error, "cancel not sent; the heartbeat will end the attempt");
+                    tracing::warn!(run_id = %self.run, agent, %error, "cancel not sent; the heartbeat will end the attempt");
                 }
             }
-            Err(error) => tracing::error!(run_id = %self.run, %error, "cancel not sent"),
+            Err(error) => tracing::error!(run_id = %self.run, agent, %error, "cancel not sent"),
         }
     }
 

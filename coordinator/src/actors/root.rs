@@ -83,7 +83,7 @@ impl Root {
     ) -> Addr<Root> {
         let feed = Feed::new(context.ports.feed.clone()).start();
         let holdings = owner_of_shards.as_ref().map(|owner| owner.holdings.clone());
-        let fleet = Fleet::new(context.ports.clone(), settings.clone(), holdings).start();
+        let fleet = Fleet::new(context.ports.clone(), settings.clone(), holdings, context.metrics.clone()).start();
         let (shards, runs, drained) = (None, BTreeMap::new(), Vec::new());
         let (closing, opening) = (false, Arc::new(Semaphore::new(OPENED_AT_ONCE)));
         Root { context, settings, owner, fleet, feed, owner_of_shards, shards, runs, opening, closing, drained }.start()
@@ -238,7 +238,7 @@ impl Root {
                         if let Some(lease) = lease
                             && let Err(error) = leases.release(&lease).await
                         {
-                            tracing::warn!(%error, "lease not released");
+                            tracing::warn!(run_id = lease.name, %error, "lease not released");
                         }
                         Err(RunEnd::Interrupted { reason: String::from("the coordinator is closing") })
                     }

@@ -90,6 +90,7 @@ impl Run {
             epoch: self.parts.lease.epoch,
             ports: self.parts.context.ports.clone(),
             clock: self.parts.context.clock.clone(),
+            metrics: self.parts.context.metrics.clone(),
             fleet: self.parts.fleet.clone(),
             feed: self.parts.feed.clone(),
             inbox: self.inbox.clone(),

@@ -15,6 +15,7 @@ mod sock_diag;
 mod socket;
 mod tcp;
 mod tcp_peer;
+mod telemetry;
 mod tokens;
 mod workers;
 
@@ -25,6 +26,7 @@ pub use runs::{Accepted, Submission};
 pub use scopes::{Scope, Scopes};
 pub use socket::{SocketError, bind_private, reachable};
 pub use tcp::{Gate, serve_tcp};
+pub use telemetry::serve_watched;
 pub use tokens::{TokenError, Tokens, first_token};
 
 use crate::bootstrap::Coordinator;
@@ -66,6 +68,7 @@ pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> 
             .app_data(web::Data::new(api.clone()))
             .configure(limits)
             .wrap(middleware::from_fn(peer::admit))
+            .configure(telemetry::routes(api.coordinator.watched().clone()))
             .configure(routes)
     })
     .workers(1)

@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
 use serde::{Deserialize, Serialize};
 use skein_common::agent::{AgentDefinition, RunnerKind};
 use skein_common::run::RunSpec;
+use skein_common::trace::Traceparent;
 use skein_common::view::{AgentView, RunView};
 use skein_common::{AgentNumber, RunId};
 use skein_engine::agent_views;
@@ -24,6 +25,8 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 1000;
 /// The header under which a request that is sent again starts nothing new (R11).
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header that says which trace the run belongs to (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(list_runs).service(submit).service(read_run).service(read_script).service(read_result);
@@ -81,11 +84,12 @@ async fn submit(
         return Err(Problem::new(ProblemKind::Conflict, detail));
     }
     let body = body.map_err(|error| problem_of_body(&error))?;
-    let submission: Submission =
+    let mut submission: Submission =
         serde_json::from_slice(&body).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
     if let Some(what) = needs_command(&submission.spec) {
         Scopes::of(&request).require(Scope::Command, what)?;
     }
+    submission.spec.traceparent = traceparent(&request).or(submission.spec.traceparent);
     let run = match request.headers().get(IDEMPOTENCY_KEY) {
         None => api.coordinator.submit(submission.spec).await?,
         Some(key) => {
@@ -98,6 +102,13 @@ async fn submit(
         tracing::info!(run_id = %run, reason, "submitted run not taken up here");
     }
     Ok(HttpResponse::Created().insert_header(("Location", format!("/api/v1/runs/{run}"))).json(Accepted { run }))
+}
+
+/// The trace of whoever asks; one that is damaged, or said twice, is ignored.
+fn traceparent(request: &HttpRequest) -> Option<Traceparent> {
+    let mut values = request.headers().get_all(TRACEPARENT);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    Traceparent::parse(value.to_str().ok()?)
 }
 
 /// What of a submission makes the machines of others run programs or read files of theirs, if anything does.

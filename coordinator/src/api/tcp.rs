@@ -5,6 +5,7 @@ use super::peer::PeerCheck;
 use super::problem::{Problem, ProblemKind};
 use super::scopes::{Scope, Scopes};
 use super::tcp_peer::{self, Ends};
+use super::telemetry;
 use super::tokens::Tokens;
 use super::{Api, CONNECTIONS_MAX, limits, routes, run};
 use actix_web::body::MessageBody;
@@ -12,18 +13,17 @@ use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpMessage as _, HttpServer, web};
 use std::net::TcpListener;
 use std::sync::Arc;
-
-/// Says that the process serves; asked without a token, by whoever watches over it.
-const HEALTH: &str = "/healthz";
 
 /// Who may ask over TCP, and under which names.
 #[derive(Debug, Clone)]
 pub struct Gate {
     pub tokens: Tokens,
     pub hosts: HostNames,
+    /// The metrics need no token: whoever reaches the listener may read them.
+    pub metrics_open: bool,
 }
 
 /// Serves the API on this listener until the handle stops it or the process ends.
@@ -37,7 +37,7 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
             .app_data(web::Data::new(api.clone()))
             .configure(limits)
             .wrap(from_fn(admit))
-            .route(HEALTH, web::get().to(healthy))
+            .configure(telemetry::routes(api.coordinator.watched().clone()))
             .configure(routes)
     })
     .workers(1)
@@ -50,10 +50,6 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
     Ok(run(server))
 }
 
-async fn healthy() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain").body("ok")
-}
-
 /// Lets through what a token allows and refuses everything else, before a byte of the body is read.
 async fn admit(
     gate: web::Data<Gate>,
@@ -61,7 +57,7 @@ async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if request.path() != HEALTH {
+    if !gate.lets_all_in(request.path(), request.headers())? {
         let scopes = gate.check(request.method(), request.headers())?;
         check_peer(&request, api.peers.clone()).await?;
         request.extensions_mut().insert(scopes);
@@ -77,7 +73,16 @@ async fn check_peer(request: &ServiceRequest, peers: Arc<dyn PeerCheck>) -> Resu
 }
 
 impl Gate {
-    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Scopes, Problem> {
+    /// Whether this needs no token. Pages of browsers that were led here read no metrics all the same.
+    pub(super) fn lets_all_in(&self, path: &str, headers: &HeaderMap) -> Result<bool, Problem> {
+        if self.metrics_open && telemetry::is_metrics(path) {
+            self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
+            return Ok(true);
+        }
+        Ok(telemetry::is_open(path))
+    }
+
+    pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Scopes, Problem> {
         self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
         let scopes = self.scopes(headers)?;
         if method == Method::GET || method == Method::HEAD {

@@ -18,6 +18,7 @@ mod workers;
 pub use takeover::Inheritance;
 pub use workers::{News, Workers};
 
+use crate::standing_gauges::WorkerCounts;
 use pools::Pools;
 use skein_common::agent::Cause;
 use skein_common::config::CoordinatorSettings;
@@ -34,6 +35,8 @@ use takeover::Takeover;
 const DOUBLED_MAX: u32 = 6;
 /// A quarter of the deadline is for ending processes: 5 s of the usual 20 s, more than they ever took.
 const MARGIN_PART: u64 = 4;
+/// A worker is suspect for the last quarter of the time after which it is lost.
+const SUSPECT_PART: u32 = 4;
 
 /// An attempt that is journalled and not over.
 #[derive(Debug)]
@@ -336,6 +339,20 @@ impl Attempts {
         let (run_id, agent, stale_answers) = (&report.attempt.run, report.attempt.agent, self.stale_answers);
         tracing::debug!(%run_id, agent, stale_answers, "stale result dropped");
         false
+    }
+
+    /// Whether the end of this attempt is here, though not in the journal yet.
+    #[must_use]
+    pub fn is_reported(&self, attempt: &AttemptRef) -> bool {
+        self.attempts.get(attempt).is_some_and(|expected| expected.is_reported)
+    }
+
+    /// How many workers stand where. One that is silent for three quarters of the deadline, three of the usual
+    /// heartbeats, is suspect.
+    #[must_use]
+    pub fn count_workers(&self, now: Instant) -> WorkerCounts {
+        let deadline = Duration::from_millis(self.settings.attempt_deadline_ms);
+        self.workers.count(now, deadline - deadline / SUSPECT_PART)
     }
 
     /// Answers that matched no attempt, so far.

@@ -1,5 +1,6 @@
 //! Workers: who has been heard of, as what, and when.
 
+use crate::standing_gauges::WorkerCounts;
 use skein_common::WorkerId;
 use skein_common::ports::Target;
 use skein_common::wire::WorkerInfo;
@@ -88,6 +89,23 @@ impl Workers {
     pub fn take_silent(&mut self, now: Instant, deadline: Duration) -> Vec<WorkerInfo> {
         let is_silent = |known: &mut Known| now.duration_since(known.at) >= deadline;
         self.known.extract_if(.., |_, known| is_silent(known)).map(|(_, known)| known.info).collect()
+    }
+
+    /// How many stand where; those that were not heard of for so long are suspect.
+    #[must_use]
+    pub fn count(&self, now: Instant, suspect_after: Duration) -> WorkerCounts {
+        let mut counts = WorkerCounts::default();
+        for known in self.known.values() {
+            let count = if now.duration_since(known.at) >= suspect_after {
+                &mut counts.suspect
+            } else if known.info.draining {
+                &mut counts.draining
+            } else {
+                &mut counts.working
+            };
+            *count += 1;
+        }
+        counts
     }
 
     /// Whether one of them takes new tasks of this target.

@@ -52,6 +52,7 @@ impl Driver {
         self.commit(performer).await?;
         self.unsettled.clear();
         let stored = load_run(self.context.ports.journal.as_ref(), &self.run_id).await?;
+        self.context.metrics.replayed(stored.events.len());
         self.run_script(&stored.events, performer).await
     }
 }

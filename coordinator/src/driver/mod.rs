@@ -15,6 +15,8 @@ pub use script::{Script, Scripts};
 
 use crate::clock::Clock;
 use crate::journal::LoadError;
+use crate::metrics::Metrics;
+use crate::standing_gauges::LiveRun;
 use async_trait::async_trait;
 use skein_common::ports::{BlobError, JournalError, Ports};
 use skein_common::wire::AttemptRef;
@@ -83,6 +85,7 @@ pub struct DriverContext {
     /// A host that went away is replaced by a replay into a fresh one; off for the last incarnation, whose end it is.
     pub replaces_lost_hosts: bool,
     pub hibernation: HibernationRule,
+    pub metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for DriverContext {
@@ -131,6 +134,8 @@ pub struct Driver {
     /// Large texts of the pending batch, for settlements that need them at once.
     texts: BTreeMap<Digest, String>,
     unstored: Vec<Digest>,
+    /// How the run stands, for the metrics.
+    live: LiveRun,
 }
 
 impl Driver {

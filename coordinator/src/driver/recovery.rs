@@ -7,6 +7,7 @@ use skein_common::{AgentNumber, AttemptNumber, Epoch, RunId};
 use skein_engine::{Command, Cursor, Divergence, Effect, Event, JournalSettlement, ReuseTable, Stage, settlement};
 use skein_script::{HostLimits, LoadError as ScriptLoadError};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// So many recorded settlements are read back at a time, which bounds what is in memory.
 const REPLAY_CHUNK: usize = 256;
@@ -24,12 +25,16 @@ impl Driver {
         alive: &Alive,
         performer: &mut dyn Performer,
     ) -> Result<Driver, DriverError> {
+        let begun = Instant::now();
         let stored = load_run(context.ports.journal.as_ref(), &run_id).await?;
         if stored.run.state().is_ended() {
             return Err(DriverError::Ended);
         }
+        let had_owner = stored.run.state().epoch > 0;
         let StoredRun { run, events, records, last_at_ms } = stored;
+        let live = context.metrics.begin_run(&run_id);
         let mut driver = Driver {
+            live,
             run_id,
             epoch,
             context,
@@ -66,6 +71,10 @@ impl Driver {
         let standing = driver.run.state().standing_effects();
         let none = super::Journalled { at_ms: driver.pending_at_ms, events: std::sync::Arc::default() };
         performer.perform(driver.run.state(), &none, standing).await;
+        if had_owner {
+            driver.context.metrics.replayed(events.len());
+            driver.context.metrics.taken_over(begun.elapsed());
+        }
         Ok(driver)
     }
 
@@ -101,6 +110,7 @@ impl Driver {
         match self.replay(replay, performer).await? {
             Ok(()) => Ok(()),
             Err(divergence) => {
+                self.context.metrics.diverged();
                 self.host = None;
                 self.accept(Command::Abort { kind: "divergence".to_owned(), message: divergence.to_string() })?;
                 Ok(())
@@ -113,7 +123,11 @@ impl Driver {
         let script = self.text_of(&self.run.state().spec.script.clone()).await?;
         let recovered = self.run.state().stage != Stage::Submitted;
         let limits = self.limits(recovered);
-        match self.context.hosts.load(&script, &limits).await {
+        let loaded = self.context.hosts.load(&script, &limits).await;
+        if let Err(ScriptLoadError::Script(error)) = &loaded {
+            self.context.metrics.script_failed(error.kind);
+        }
+        match loaded {
             Ok((host, loaded)) => {
                 self.host = Some(host);
                 if !recovered {

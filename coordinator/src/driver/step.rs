@@ -8,7 +8,7 @@ use skein_common::ports::{BlobError, Lease};
 use skein_common::script::{Op, Outcome, ScriptErrorKind, Settlement, TurnEnd};
 use skein_engine::{Command, Event, JournalOutcome, JournalSettlement, Refused, effects, encode_records, settlement};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Settling goes on for so many turns before what arrived meanwhile has its say.
 const TURNS_PER_STEP: u32 = 64;
@@ -115,17 +115,20 @@ impl Driver {
         turn: impl Future<Output = TurnEnd>,
         performer: &mut dyn Performer,
     ) -> Result<Option<TurnEnd>, DriverError> {
+        let begun = Instant::now();
         let mut turn = std::pin::pin!(turn);
-        match tokio::time::timeout(TURN_BEFORE_APPEND, &mut turn).await {
-            Ok(end) => Ok(Some(end)),
+        let end = match tokio::time::timeout(TURN_BEFORE_APPEND, &mut turn).await {
+            Ok(end) => Some(end),
             Err(_slow) => {
                 self.commit(performer).await?;
-                Ok(tokio::select! {
+                tokio::select! {
                     end = turn => Some(end),
                     () = performer.script_is_overdue() => None,
-                })
+                }
             }
-        }
+        };
+        self.context.metrics.turned(end.as_ref(), begun.elapsed());
+        Ok(end)
     }
 
     /// The script went with its host, in the middle of a turn; whatever else it would have done never happened (C33).
@@ -265,6 +268,7 @@ impl Driver {
         let at_ms = self.pending_at_ms;
         let records = encode_records(self.epoch, self.batches, at_ms, &events)?;
         let records = records.into_iter().map(Bytes::from).collect();
+        let begun = Instant::now();
         self.records = append(self.context.ports.journal.as_ref(), &self.run_id, self.records, records).await?;
         self.batches += 1;
         self.check_ours().await?;
@@ -272,6 +276,7 @@ impl Driver {
             self.texts.clear();
         }
         let state = self.run.state();
+        self.context.metrics.journalled(state, &events, at_ms, begun.elapsed(), &mut self.live);
         let todo = events.iter().flat_map(|event| effects(state, event, at_ms)).collect();
         performer.perform(state, &Journalled { at_ms, events: Arc::new(events) }, todo).await;
         Ok(())

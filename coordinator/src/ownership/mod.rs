@@ -24,3 +24,5 @@ pub(crate) use holdings::Holdings;
 pub(crate) use shard_loop::{RunsOfShards, ShardLoop};
 pub(crate) use shard_owner::ShardOwner;
 pub(crate) use taking_up::TakingUp;
+#[cfg(test)]
+pub(crate) use terms::Terms;

@@ -129,6 +129,18 @@ impl Member {
         self.call("GET", path, "").filter(|answer| answer.status == 200).map(|answer| answer.json())
     }
 
+    /// What it says of this path beside the API. Of a worker: where `--metrics 127.0.0.1:0` made it listen.
+    #[must_use]
+    pub fn watched(&self, path: &str) -> Option<Answer> {
+        let of_worker = || {
+            let log = self.log();
+            let rest = log.rsplit("metrics on http://127.0.0.1:").next()?;
+            rest.split('/').next()?.parse().ok()
+        };
+        let port = self.port.or_else(of_worker).filter(|_| self.runs())?;
+        call(port, &self.token()?, "GET", path, "")
+    }
+
     /// The address and the token of its API, for a client.
     pub(super) fn door(&self) -> (String, String) {
         let port = self.port.expect("a coordinator");
@@ -147,7 +159,8 @@ impl Member {
     }
 
     fn token(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.state_dir().join("api.token")).ok()?;
+        let file = if self.port.is_some() { "api.token" } else { "metrics.token" };
+        let text = std::fs::read_to_string(self.state_dir().join(file)).ok()?;
         text.split_whitespace().next().map(str::to_owned)
     }
 

@@ -8,8 +8,8 @@ use futures::FutureExt;
 use skein_backend::faulty::{Crash, Faults, Plan, faulty};
 use skein_common::ports::{Ports, Target};
 use skein_common::wire::{AttemptRef, encode};
-use skein_coordinator::DriverError;
 use skein_coordinator::driver::{Alive, Driver, DriverContext, HibernationRule, Journalled, Performer};
+use skein_coordinator::{DriverError, Telemetry};
 use skein_engine::{Command, Effect, RunState};
 use skein_script::HostLimits;
 use std::cell::RefCell;
@@ -125,6 +125,7 @@ impl Owner {
             clock,
             replaces_lost_hosts: true,
             hibernation: HibernationRule { after: Duration::MAX, hosts_max: usize::MAX },
+            metrics: Telemetry::unwatched().expect("metrics").metrics,
         };
         let mut performer = SimPerformer { owner: self.clone(), ports };
         let mut driver = match Driver::open(run.clone(), epoch, context, &Alive::These(alive), &mut performer).await {

@@ -141,6 +141,9 @@ fn variables(work: &Work, definition: Option<&AgentDefinition>, environment: &En
     set("SKEIN_PHASE", &cut(task.phase.as_deref().unwrap_or_default()));
     set("SKEIN_HOST", &cut(task.host.as_deref().unwrap_or_default()));
     set("SKEIN_MODEL", &cut(task.model.as_deref().unwrap_or_default()));
+    if let Some(traceparent) = &task.traceparent {
+        set("TRACEPARENT", traceparent.as_str());
+    }
     variables
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod command;
 mod delivery;
 mod hosts;
+mod metrics;
 mod outbox;
 mod ports;
 mod stall;

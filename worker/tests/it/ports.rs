@@ -218,6 +218,7 @@ pub fn task(run: &RunId, agent: u32, runner: RunnerKind, project_dir: &Path) -> 
         timeout_ms: None,
         stall_ms: None,
         isolation: None,
+        traceparent: None,
     }
 }
 

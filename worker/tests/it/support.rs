@@ -58,6 +58,7 @@ pub fn config(world: &Arc<World>, attempts_dir: &Path) -> skein_worker::WorkerCo
         root: None,
         pools: vec!["default".into()],
         hosts: Vec::new(),
+        metrics: skein_worker::Metrics::unwatched().unwrap(),
     }
 }
 

@@ -31,6 +31,7 @@ pub fn spec() -> RunSpec {
         project_dir: "/project".to_owned(),
         parent: None,
         resume_mode: skein_common::run::ResumeMode::default(),
+        traceparent: None,
     }
 }
 

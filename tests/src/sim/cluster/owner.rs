@@ -11,9 +11,9 @@ use futures::future::LocalBoxFuture;
 use skein_backend::faulty::{Crash, Faults, Plan, faulty};
 use skein_common::ports::Ports;
 use skein_common::wire::{AttemptRef, encode};
-use skein_coordinator::DriverError;
 use skein_coordinator::attempts::Inheritance;
 use skein_coordinator::driver::{Alive, Driver, DriverContext, HibernationRule, Journalled, Performer};
+use skein_coordinator::{DriverError, Telemetry};
 use skein_engine::{Command, Effect, RunState};
 use skein_script::HostLimits;
 use std::cell::RefCell;
@@ -210,6 +210,7 @@ impl Drive {
             clock,
             replaces_lost_hosts: true,
             hibernation: HibernationRule { after: Duration::MAX, hosts_max: usize::MAX },
+            metrics: Telemetry::unwatched().expect("metrics").metrics,
         };
         let mut performer = SimPerformer { drive: self };
         let epoch = self.incarnation.number;
