@@ -107,7 +107,7 @@ fn every_planted_bug_is_found() {
 }
 
 /// What thousands of worlds have to come across, so that they show something.
-const CLUSTER_MEETS: [&str; 14] = [
+const CLUSTER_MEETS: [&str; 16] = [
     "coordinators that died",
     "owners deposed",
     "owners that gave up the run",
@@ -117,7 +117,9 @@ const CLUSTER_MEETS: [&str; 14] = [
     "attempts inherited",
     "claims without an answer",
     "tasks dispatched again",
-    "results before the journal was read",
+    "results before the workers were heard",
+    "results that were offered",
+    "offers to deposed owners",
     "workers killed",
     "workers that came back new",
     "workers cut off",

@@ -115,6 +115,7 @@ impl Fleet {
                 }
                 beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
+                self.want_again(context);
                 self.metrics.deliveries.stale(Stale::Heartbeat, answer.gone.len());
                 if news != News::Nothing {
                     self.metrics.see_workers(self.attempts.count_workers(now));
@@ -139,14 +140,17 @@ impl Fleet {
             Ok(report) => {
                 let run = &report.attempt.run;
                 let is_again = self.attempts.is_reported(&report.attempt);
-                if self.attempts.accepts(&report) {
+                // One who may have been deposed leaves it to the next owner.
+                let is_certain = self.may_answer(run);
+                if is_certain && self.attempts.accepts(&report) {
                     if is_again {
                         self.metrics.deliveries.again();
                     }
                     return Reported::Accepted(Box::new(report));
                 }
                 // Its run may be on its way here: it is delivered again once it is.
-                let may_come = !self.attempts.knows(run) || self.attempts.is_reading(run) || !self.may_answer(run);
+                let may_come =
+                    !is_certain || !self.attempts.knows(run) || self.attempts.may_accept_later(&report.attempt);
                 if may_come && !self.lookups.is_over(run) {
                     Reported::Early(report.attempt.run)
                 } else {
@@ -269,12 +273,22 @@ impl Fleet {
         context.spawn(asked.into_actor(self));
     }
 
+    fn want_again(&mut self, context: &mut Context<Fleet>) {
+        for run in self.attempts.take_wanted_again() {
+            let results = self.ports.results.clone();
+            let redelivered = async move { drop(results.redeliver(&run).await) };
+            context.spawn(redelivered.into_actor(self));
+        }
+    }
+
     /// Sent until they come back: what was published before them is here then.
     fn send_markers(&mut self, context: &mut Context<Fleet>) {
         for (run, marker) in self.attempts.markers(rand::random, Instant::now()) {
             let Ok(bytes) = encode(&ResultsMarker { marker }) else { continue };
             let results = self.ports.results.clone();
             let sent = async move {
+                // What came too early comes again, before the marker.
+                let _comes_later = results.redeliver(&run).await;
                 if let Err(error) = results.queue(&run, bytes).await {
                     tracing::warn!(run_id = %run, %error, "whether results are on their way is not known yet");
                 }

@@ -56,6 +56,8 @@ struct Expected {
     interrupted: bool,
     /// Its result is here, though not in the journal yet.
     is_reported: bool,
+    /// A result came when it was not known who has the attempt.
+    came_early: bool,
 }
 
 /// What is known of an attempt that is not over.
@@ -125,6 +127,8 @@ pub struct Attempts {
     pools: Pools,
     /// Answers that matched no attempt: late, doubled or false (invariant 3).
     stale_answers: u64,
+    /// Runs of which results came early that can be accepted now.
+    wanted_again: BTreeSet<RunId>,
 }
 
 /// What follows from a heartbeat beside its answer.
@@ -150,6 +154,7 @@ impl Attempts {
             workers: Workers::default(),
             pools: Pools::default(),
             stale_answers: 0,
+            wanted_again: BTreeSet::new(),
         }
     }
 
@@ -204,6 +209,7 @@ impl Attempts {
             attempt,
             Expected {
                 is_reported: false,
+                came_early: false,
                 is_doubted: false,
                 target,
                 order,
@@ -298,6 +304,9 @@ impl Attempts {
                 // The earlier owner let this worker start, or nobody did: an attempt has one token.
                 let (worker, token) = (beat.worker.clone(), running.token);
                 expected.standing = Standing::Claimed(Claimed { worker, token, deadline });
+                if expected.came_early {
+                    self.wanted_again.insert(attempt.run.clone());
+                }
                 let served = Served { newest: 0, active_at: now };
                 self.served.entry(expected.target.clone()).or_insert(served).active_at = now;
             }
@@ -322,8 +331,8 @@ impl Attempts {
         // of the attempt, and gets the result again.
         let is_from_its_worker = match self.attempts.get(&report.attempt).map(|expected| &expected.standing) {
             Some(Standing::Claimed(claimed)) => claimed.token == report.token,
-            // The first to say so has it; the earlier owner gave one token for it.
-            Some(Standing::Inherited) => true,
+            // Nobody has it, or who has it would have said so: the first result there is.
+            Some(Standing::Inherited) => !self.is_hearing(&report.attempt.run),
             // Its report was late, and nobody has begun it anew.
             Some(Standing::Dispatched) => self.attempts.get(&report.attempt).is_some_and(|known| known.is_inherited),
             None => false,
@@ -334,6 +343,12 @@ impl Attempts {
                 expected.is_reported = true;
             }
             return true;
+        }
+        if self.may_accept_later(&report.attempt) {
+            if let Some(expected) = self.attempts.get_mut(&report.attempt) {
+                expected.came_early = true;
+            }
+            return false;
         }
         self.stale_answers += 1;
         let (run_id, agent, stale_answers) = (&report.attempt.run, report.attempt.agent, self.stale_answers);
@@ -353,6 +368,11 @@ impl Attempts {
     pub fn count_workers(&self, now: Instant) -> WorkerCounts {
         let deadline = Duration::from_millis(self.settings.attempt_deadline_ms);
         self.workers.count(now, deadline - deadline / SUSPECT_PART)
+    }
+
+    /// Runs whose results have to be delivered again: it is known by now who has their attempts.
+    pub fn take_wanted_again(&mut self) -> BTreeSet<RunId> {
+        std::mem::take(&mut self.wanted_again)
     }
 
     /// Answers that matched no attempt, so far.

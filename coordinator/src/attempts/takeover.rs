@@ -12,7 +12,7 @@
 //! copy is claimed first is the one.
 
 use super::workers::{News, serves};
-use super::{Attempts, Claimed, Consequences, Expected, Standing, lose};
+use super::{Attempts, Claimed, Consequences, Expected, OwnedRun, Standing, lose};
 use skein_common::ports::Target;
 use skein_common::wire::{AttemptRef, AttemptReport, Heartbeat, HeartbeatAnswer, WorkerInfo};
 use skein_common::{RunId, WorkerId};
@@ -65,6 +65,19 @@ impl Attempts {
                 .any(|(attempt, known)| attempt.run == inherited.run && matches!(known.standing, Standing::Inherited));
             owned.takeover = if is_new { Takeover::Over } else { Takeover::Waiting };
         }
+    }
+
+    /// Whether a result that is not accepted now may be accepted later. Before all workers were heard nobody knows which
+    /// of several that had the attempt one after the other has it still, and would go on when its permit is another's.
+    #[must_use]
+    pub fn may_accept_later(&self, attempt: &AttemptRef) -> bool {
+        let is_inherited = || matches!(self.attempts.get(attempt).map(|one| &one.standing), Some(Standing::Inherited));
+        self.is_reading(&attempt.run) || (self.is_hearing(&attempt.run) && is_inherited())
+    }
+
+    pub(super) fn is_hearing(&self, run: &RunId) -> bool {
+        let is_hearing = |owned: &OwnedRun| matches!(owned.takeover, Takeover::Waiting | Takeover::Hearing { .. });
+        self.runs.get(run).is_some_and(is_hearing)
     }
 
     /// Whether it has to be known first which workers may have attempts of the run.
@@ -133,6 +146,7 @@ impl Attempts {
             attempt,
             Expected {
                 is_reported: false,
+                came_early: false,
                 is_doubted: false,
                 target,
                 order,

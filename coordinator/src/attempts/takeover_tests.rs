@@ -155,10 +155,26 @@ fn with_no_worker_known_nothing_is_waited_for() {
 
 #[test]
 fn a_result_of_an_inherited_attempt_is_accepted_once_from_one_worker() {
-    let mut attempts = taken_over(&[info("one", 1)], Instant::now());
+    let (now, worker) = (Instant::now(), info("one", 1));
+    let mut attempts = taken_over(std::slice::from_ref(&worker), now);
+    attempts.hear(&beat(&worker, &[], &[ROUND]), now);
+    assert_eq!(attempts.markers(|| MARKER, now).len(), 1);
     assert!(attempts.accepts(&report(2, 42)));
     assert!(!attempts.accepts(&report(2, 43)));
     assert_eq!(attempts.stale_answers(), 1);
+}
+
+#[test]
+fn l01_a_late_result_does_not_end_an_attempt_that_another_worker_carries_out() {
+    let (now, workers) = (Instant::now(), [info("one", 1), info("two", 1)]);
+    let mut attempts = taken_over(&workers, now);
+    // It was cut off, and the earlier owner let another one begin.
+    assert!(!attempts.accepts(&report(2, 42)) && attempts.may_accept_later(&attempt(2)));
+    assert_eq!(attempts.stale_answers(), 0);
+    attempts.hear(&beat(&workers[1], &[2], &[ROUND]), now);
+    assert!(attempts.take_wanted_again().contains(&attempt(2).run), "it may have been its result");
+    assert!(!attempts.accepts(&report(2, 42)) && !attempts.may_accept_later(&attempt(2)));
+    assert!(attempts.accepts(&report(2, 2)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::mutants::ClusterMutant;
 use super::queues::Delivery;
 use super::world::{Asked, Happening, WORKERS, World};
+use bytes::Bytes;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::Target;
 use skein_common::wire::{AttemptRef, AttemptReport, Claim, Heartbeat, ResultsMarker, decode, encode};
@@ -153,6 +154,9 @@ impl World {
                 consequences.verdicts.clear();
             }
         }
+        if !self.coordinators[place].attempts.take_wanted_again().is_empty() {
+            self.redeliver(place);
+        }
         self.follow(place, consequences);
         self.send_markers(place);
         if let (Some(info), true) = (beat.info, news != News::Nothing) {
@@ -212,6 +216,7 @@ impl World {
                 continue;
             }
             if let Ok(bytes) = encode(&ResultsMarker { marker }) {
+                self.redeliver(place);
                 self.results.publish(bytes);
                 self.ring_for_results();
             }
@@ -264,6 +269,13 @@ impl World {
         self.read_table(place);
     }
 
+    fn redeliver(&mut self, place: usize) {
+        if let Some(live) = self.coordinators[place].live {
+            self.results.redeliver(live.consumer);
+            self.ring_for_results();
+        }
+    }
+
     /// Results that wait are on their way to their owner.
     pub fn ring_for_results(&mut self) {
         for place in 0..self.coordinators.len() {
@@ -282,13 +294,34 @@ impl World {
             if let Ok(report) = decode::<AttemptReport>(&bytes) {
                 self.take_report(place, delivery, report);
             } else if let Ok(ResultsMarker { marker }) = decode(&bytes) {
-                self.results.finish(delivery);
+                self.finish_result(delivery);
                 drained.push(marker);
             }
         }
         for marker in drained {
             let consequences = self.coordinators[place].attempts.drained(&self.run, marker);
             self.follow(place, consequences);
+        }
+    }
+
+    /// Its owner has it in the journal, or does not need it.
+    pub fn finish_result(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Queued { consumer, id } => self.results.finish(consumer, id),
+            Delivery::Offered { by, number } if !self.goes_wrong(50) => {
+                self.soon(MESSAGE_MS, Happening::OfferTaken { by, number });
+            }
+            Delivery::Offered { .. } => {}
+        }
+    }
+
+    /// Whoever had the run hears it, and takes it who is certain to have it still.
+    pub fn offer_arrived(&mut self, place: usize, delivery: Delivery, report: &Bytes) {
+        if !self.answers(place) {
+            return self.meet("offers to deposed owners");
+        }
+        if let Ok(report) = decode(report) {
+            self.take_report(place, delivery, report);
         }
     }
 
@@ -299,11 +332,11 @@ impl World {
             let (end, usage, notes) = (report.end, report.usage, report.notes);
             let command = Command::Report { agent, attempt, end, usage, notes };
             coordinator.inbox.push(Item { delivery: Some(delivery), command });
-        } else if coordinator.attempts.is_reading(&self.run) {
-            self.meet("results before the journal was read");
+        } else if coordinator.attempts.may_accept_later(&report.attempt) {
+            self.meet("results before the workers were heard");
         } else {
             self.meet("stale results");
-            self.results.finish(delivery);
+            self.finish_result(delivery);
         }
     }
 

@@ -241,7 +241,7 @@ impl Drive {
         let mut world = self.world.borrow_mut();
         let now = world.now();
         for (delivery, command) in reports {
-            world.results.finish(delivery);
+            world.finish_result(delivery);
             if let Command::Report { agent, attempt, .. } = command {
                 let attempt = world.attempt(agent, attempt);
                 world.coordinators[self.place].attempts.forget(&attempt, now);

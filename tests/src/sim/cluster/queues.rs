@@ -1,6 +1,6 @@
 //! The queues between a cluster's coordinators and its workers: work queues that keep what nobody acknowledged.
 
-use super::world::ACK_WAIT_MS;
+use super::world::{ACK_WAIT_MS, Life};
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_common::ports::{Target, TaskDelivery, Tasks, TasksError};
@@ -87,11 +87,13 @@ struct Stored {
     taken: bool,
 }
 
-/// A result of the consumer of this number.
+/// How a result came to its owner.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Delivery {
-    consumer: u64,
-    id: u64,
+pub(super) enum Delivery {
+    /// By the queue, to the consumer of this number.
+    Queued { consumer: u64, id: u64 },
+    /// Straight from its worker, who waits.
+    Offered { by: Life, number: u64 },
 }
 
 impl ResultQueue {
@@ -117,15 +119,15 @@ impl ResultQueue {
         let waiting = self.results.iter_mut().filter(|stored| consumer == self.consumer && !stored.taken);
         let take = |stored: &mut Stored| {
             stored.taken = true;
-            (Delivery { consumer, id: stored.id }, stored.result.clone())
+            (Delivery::Queued { consumer, id: stored.id }, stored.result.clone())
         };
         waiting.take(max).map(take).collect()
     }
 
     /// From a consumer that is gone it means nothing.
-    pub fn finish(&mut self, delivery: Delivery) {
-        if delivery.consumer == self.consumer {
-            self.results.retain(|stored| stored.id != delivery.id);
+    pub fn finish(&mut self, consumer: u64, id: u64) {
+        if consumer == self.consumer {
+            self.results.retain(|stored| stored.id != id);
         }
     }
 }

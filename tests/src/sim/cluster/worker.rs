@@ -2,6 +2,7 @@
 //! worker's Link, Attempt and Outbox.
 
 use super::audit::End;
+use super::queues::Delivery;
 use super::world::{Asked, COORDINATORS, HEARTBEAT_MS, Happening, Life, World};
 use bytes::Bytes;
 use skein_common::agent::Usage;
@@ -26,6 +27,10 @@ const LOST_IN_A_ROW: u32 = 1;
 const PUBLISH_AGAIN_MS: u64 = 300;
 const PULL_MS: u64 = 1_000;
 const MESSAGE_MS: u64 = 20;
+/// An owner that does not answer an offer in this time is passed by.
+const OFFER_MS: u64 = 1_000;
+/// Results of a thousand that are offered first; the others go where nobody owned the run when they were ready.
+const OFFERED: u32 = 700;
 /// Messages of a thousand that take long.
 const SLOW_CLAIMS: u32 = 30;
 const SLOW_HEARTBEATS: u32 = 250;
@@ -387,14 +392,52 @@ impl World {
         if !self.lives(by) {
             return;
         }
-        let attempt = self.workers[by.node].attempt_of(number);
-        let (is_cut, loses_answer) = (self.is_cut(by.node), self.goes_wrong(50));
+        match self.report_of(by, number) {
+            Some(report) if !self.is_cut(by.node) && self.random.happens(OFFERED) => self.offer(by, number, &report),
+            _ => self.queue(by, number),
+        }
+    }
+
+    fn report_of(&mut self, by: Life, number: u64) -> Option<Bytes> {
         let worker = &mut self.workers[by.node];
-        let running = attempt.as_ref().and_then(|attempt| worker.running_mut(attempt));
-        let report = running.and_then(|running| running.report.clone()).or_else(|| worker.kept.get(&number).cloned());
-        let Some(report) = report else { return };
+        let running = worker.attempt_of(number).and_then(|attempt| worker.running_mut(&attempt)?.report.clone());
+        running.or_else(|| worker.kept.get(&number).cloned())
+    }
+
+    /// To the owner itself; by the queue when it does not answer.
+    fn offer(&mut self, by: Life, number: u64, report: &Bytes) {
+        self.meet("results that were offered");
+        let delivery = Delivery::Offered { by, number };
+        for place in 0..self.coordinators.len() {
+            if self.coordinators[place].live.is_some() && self.reaches(by.node) {
+                let wait_ms = self.message_ms(SLOW_CLAIMS);
+                self.after(wait_ms, Happening::Offer { place, delivery, report: report.clone() });
+            }
+        }
+        self.after(OFFER_MS, Happening::Queue { by, number });
+    }
+
+    /// The owner has it.
+    pub fn accepted(&mut self, by: Life, number: u64) {
+        if !self.lives(by) || self.is_cut(by.node) {
+            return;
+        }
+        let worker = &mut self.workers[by.node];
+        worker.kept.remove(&number);
+        if let Some(attempt) = worker.attempt_of(number) {
+            worker.entries.remove(&attempt);
+        }
+        self.soon(MESSAGE_MS, Happening::Pull { node: by.node, regular: false });
+    }
+
+    pub fn queue(&mut self, by: Life, number: u64) {
+        if !self.lives(by) {
+            return;
+        }
+        let (is_cut, loses_answer) = (self.is_cut(by.node), self.goes_wrong(50));
+        let Some(report) = self.report_of(by, number) else { return };
         if is_cut || loses_answer {
-            worker.kept.insert(number, report.clone());
+            self.workers[by.node].kept.insert(number, report.clone());
             self.after(PUBLISH_AGAIN_MS, Happening::Publish { by, number });
         }
         if is_cut {
@@ -403,10 +446,7 @@ impl World {
         self.results.publish(report);
         self.ring_for_results();
         if !loses_answer {
-            let worker = &mut self.workers[by.node];
-            worker.kept.remove(&number);
-            attempt.map(|attempt| worker.entries.remove(&attempt));
-            self.soon(MESSAGE_MS, Happening::Pull { node: by.node, regular: false });
+            self.accepted(by, number);
         }
     }
 

@@ -4,13 +4,14 @@ use super::audit::Audit;
 use super::coordinator::Coordinator;
 use super::journal::Desk;
 use super::mutants::{ClusterMutant, OpenJournal};
-use super::queues::{ResultQueue, TaskQueue};
+use super::queues::{Delivery, ResultQueue, TaskQueue};
 use super::troubles::Trouble;
 use super::worker::Worker;
 use crate::sim::memory::Memory;
 use crate::sim::orders::Order;
 use crate::sim::watch::Watch;
 use crate::sim::world::{BEGINNING_MS, SimClock};
+use bytes::Bytes;
 use skein_backend::faulty::Random;
 use skein_common::RunId;
 use skein_common::ports::Journal;
@@ -126,6 +127,19 @@ pub(super) enum Happening {
         number: u64,
     },
     Publish {
+        by: Life,
+        number: u64,
+    },
+    Offer {
+        place: usize,
+        delivery: Delivery,
+        report: Bytes,
+    },
+    OfferTaken {
+        by: Life,
+        number: u64,
+    },
+    Queue {
         by: Life,
         number: u64,
     },
@@ -289,6 +303,9 @@ impl World {
             Happening::Pull { node, regular } => self.pull(node, regular),
             Happening::Finish { by, number } => self.finish(by, number),
             Happening::Publish { by, number } => self.publish(by, number),
+            Happening::Offer { place, delivery, report } => self.offer_arrived(place, delivery, &report),
+            Happening::OfferTaken { by, number } => self.accepted(by, number),
+            Happening::Queue { by, number } => self.queue(by, number),
             Happening::Trouble(trouble) => self.trouble(trouble),
             Happening::Order { order } => self.give_order(order),
             Happening::Resume => self.resume(),
