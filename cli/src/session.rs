@@ -37,6 +37,7 @@ pub struct Session {
     store_dir: PathBuf,
     /// Every event is printed while the run goes on.
     prints_events: bool,
+    watchers_max: usize,
 }
 
 /// What a followed run came to.
@@ -106,7 +107,17 @@ impl Session {
         let of_removed = |note: &str| tracing::warn!("of a run that is removed after its time: {note}");
         let sweeps = Sweeps::start(retention(&store, of_removed), settings.retention.days);
         let store_dir = store_dir.to_path_buf();
-        Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store, store_dir, prints_events: false })
+        let watchers_max = settings.api.watchers_max;
+        Ok(Session {
+            keeps_runs: true,
+            coordinator,
+            worker,
+            sweeps,
+            store,
+            store_dir,
+            prints_events: false,
+            watchers_max,
+        })
     }
 
     /// The store will be removed: there is nothing to continue later.
@@ -174,7 +185,7 @@ impl Session {
 
     /// How other terminals reach this run; it goes on without.
     fn open_door(&self, run: &RunId) -> Option<Door> {
-        let opened = Door::open(&self.coordinator, run_socket(&self.store_dir, run), false);
+        let opened = Door::open(&self.coordinator, run_socket(&self.store_dir, run), false, self.watchers_max);
         opened.inspect_err(|error| tracing::warn!(%error, "other terminals cannot reach this run")).ok()
     }
 
@@ -185,7 +196,7 @@ impl Session {
     /// Another process serves this store, it cannot be read, or the address cannot be listened on.
     pub async fn serve(self, settings: &Settings, listen: Option<SocketAddr>) -> anyhow::Result<Code> {
         let mut signals = Signals::new()?;
-        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true, self.watchers_max)?;
         let tcp_door = listen.map(|address| TcpDoor::open(&self.coordinator, settings, address)).transpose()?;
         if let Some(door) = &tcp_door {
             output::note(&door.describe());

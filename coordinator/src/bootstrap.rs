@@ -4,6 +4,7 @@
 use crate::actors::{BeginRun, ControlError, ControlRun, CountRuns, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{DriverContext, HibernationRule};
+use crate::event_stream::Streams;
 use crate::ownership::ShardOwner;
 use crate::standing::{ShardsStanding, Standing};
 use crate::steering::{OwnerQuestion, OwnerReply, Steer, ask_owner};
@@ -48,6 +49,7 @@ impl std::fmt::Debug for CoordinatorConfig {
 pub struct Coordinator {
     root: Addr<Root>,
     ports: Ports,
+    streams: Streams,
     clock: Arc<dyn Clock>,
     owner: String,
     /// `None` where each run is owned by itself.
@@ -76,7 +78,8 @@ impl Coordinator {
             hibernation: HibernationRule::of(&config.settings),
         };
         let root = Root::start_all(context, config.settings, config.owner.clone(), shards.clone());
-        Coordinator { root, ports, clock, owner: config.owner, shards }
+        let streams = Streams::new(ports.clone());
+        Coordinator { root, ports, streams, clock, owner: config.owner, shards }
     }
 
     /// Stores a new run and gives its id at once (R2).
@@ -106,6 +109,12 @@ impl Coordinator {
     #[must_use]
     pub fn watch(&self, run: &RunId) -> Watcher {
         Watcher::new(self.ports.feed.as_ref(), run)
+    }
+
+    /// The events of runs, for many who watch from outside.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// Runs a submitted or interrupted run for a person who wants it to go on, paused or not; answers when it ended or

@@ -10,6 +10,7 @@ pub mod attempts;
 mod bootstrap;
 mod clock;
 pub mod driver;
+mod event_stream;
 mod journal;
 mod log_lines;
 mod ownership;
@@ -27,6 +28,9 @@ pub use agent_record::{AgentRecord, AgentRecordError, AttemptLine, agent_record}
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
 pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
+pub use event_stream::{
+    BadPosition, Excerpt, OpenError, Position, RunChange, RunEvent, RunStream, RunsStream, Streams, run_events,
+};
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
 pub use log_lines::{LogLine, LogPage, is_ours, log_page, log_text};
 pub use retention::{RemoveError, RemoveFiles, Retention, SWEEP_EVERY_MS};

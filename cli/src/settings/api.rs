@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How the API is listened on and asked.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiSettings {
     /// Where commands ask instead of working on a store of this machine. Since: 0.1.
     pub url: Option<ApiUrl>,
@@ -18,6 +18,24 @@ pub struct ApiSettings {
     pub listen: Option<SocketAddr>,
     /// Names under which the API may be asked, beside those of loopback. Since: 0.1.
     pub hosts: Vec<String>,
+    /// How many may watch events at a process at the same time. Since: 0.1.
+    pub watchers_max: usize,
+}
+
+/// Each watcher is an open file, of which systems commonly allow a process 1024.
+const WATCHERS: usize = 256;
+
+impl Default for ApiSettings {
+    fn default() -> ApiSettings {
+        ApiSettings {
+            url: None,
+            token: None,
+            token_file: None,
+            listen: None,
+            hosts: Vec::new(),
+            watchers_max: WATCHERS,
+        }
+    }
 }
 
 /// A text that nobody gets to see.

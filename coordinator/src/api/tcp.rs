@@ -6,7 +6,7 @@ use super::problem::{Problem, ProblemKind};
 use super::scopes::{Scope, Scopes};
 use super::tcp_peer::{self, Ends};
 use super::tokens::Tokens;
-use super::{Api, CONNECTIONS_MAX, limits, routes, run};
+use super::{Api, limits, routes, run};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -31,6 +31,7 @@ pub struct Gate {
 /// # Errors
 /// The system refuses.
 pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result<ServerHandle> {
+    let connections_max = api.connections_max();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(gate.clone()))
@@ -44,7 +45,7 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
     .disable_signals()
     .shutdown_timeout(1)
     .on_connect(tcp_peer::note)
-    .max_connections(CONNECTIONS_MAX)
+    .max_connections(connections_max)
     .listen(listener)?
     .run();
     Ok(run(server))
