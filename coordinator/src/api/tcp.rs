@@ -63,7 +63,7 @@ async fn admit(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if request.path() != HEALTH {
-        let scopes = gate.check(request.method(), request.headers())?;
+        let scopes = gate.check(request.method(), request.match_info().as_str(), request.headers())?;
         check_peer(&request, api.peers.clone()).await?;
         request.extensions_mut().insert(scopes);
     }
@@ -78,13 +78,13 @@ async fn check_peer(request: &ServiceRequest, peers: Arc<dyn PeerCheck>) -> Resu
 }
 
 impl Gate {
-    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Scopes, Problem> {
+    fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Scopes, Problem> {
         self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
         let scopes = self.scopes(headers)?;
         if method == Method::GET || method == Method::HEAD {
             scopes.require(Scope::Read, "to look at this")?;
         } else {
-            scopes.require(Scope::Steer, "to change something")?;
+            scopes.require(Scope::of_change(path), "to change this")?;
         }
         check_content_type(headers)?;
         Ok(scopes)
