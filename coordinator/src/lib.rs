@@ -8,6 +8,7 @@ mod agent_record;
 pub mod api;
 pub mod attempts;
 mod bootstrap;
+mod check;
 mod clock;
 pub mod driver;
 mod event_stream;
@@ -26,6 +27,7 @@ pub mod workers_table;
 
 pub use agent_record::{AgentRecord, AgentRecordError, AttemptLine, agent_record};
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
+pub use check::Checked;
 pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
 pub use event_stream::{

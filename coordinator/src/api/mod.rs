@@ -4,6 +4,7 @@
 //! TCP with whoever has a token ([`Gate`]).
 //! Errors are RFC 9457 problems, each type with a page in `docs/errors/`.
 
+mod check;
 mod control;
 mod coordinator;
 mod events;
@@ -97,6 +98,7 @@ fn limits(config: &mut ServiceConfig) {
 fn routes(config: &mut ServiceConfig) {
     let scope = web::scope("/api/v1")
         .configure(runs::routes)
+        .configure(check::routes)
         .configure(control::routes)
         .configure(events::routes)
         .configure(workers::routes)

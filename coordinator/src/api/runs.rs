@@ -7,14 +7,16 @@ use crate::agent_record::agent_record;
 use crate::clock::{Clock as _, SystemClock};
 use crate::journal::{load_run, load_text};
 use crate::log_lines::log_page;
-use crate::stored::{list, view};
+use crate::stored::{RunPage, Selection, list_page, view};
 use crate::submission::IdempotencyKey;
-use actix_web::http::header::ContentType;
+use actix_web::http::header::{ContentType, ETag, EntityTag, Header as _, IfNoneMatch, LINK};
 use actix_web::web::{Bytes, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
+use serde::de::IntoDeserializer as _;
+use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
 use skein_common::agent::{AgentDefinition, RunnerKind};
-use skein_common::run::RunSpec;
+use skein_common::run::{RunSpec, RunStatus};
 use skein_common::view::{AgentView, RunView};
 use skein_common::{AgentNumber, RunId};
 use skein_engine::agent_views;
@@ -47,6 +49,31 @@ pub struct Accepted {
 #[serde(deny_unknown_fields)]
 struct Page {
     limit: Option<usize>,
+    /// From the `Link` of the page before.
+    cursor: Option<String>,
+    /// Statuses, commas between them.
+    state: Option<String>,
+}
+
+impl Page {
+    fn selection(&self) -> Result<Selection, Problem> {
+        let bad = |detail: String| Problem::new(ProblemKind::BadRequest, detail);
+        let before = self.cursor.as_deref().map(str::parse::<RunId>).transpose();
+        let before = before.map_err(|_| bad(String::from("the cursor is none that a page of runs gave")))?;
+        let words = self.state.as_deref().unwrap_or_default().split(',').filter(|word| !word.is_empty());
+        let status = |word: &str| RunStatus::deserialize(word.into_deserializer());
+        let states: Result<Vec<RunStatus>, ValueError> = words.map(status).collect();
+        let states = states.map_err(|error| bad(format!("state: {error}")))?;
+        Ok(Selection { limit: self.limit.unwrap_or(PAGE).min(PAGE_MAX), before, states })
+    }
+
+    /// Where the next page is, for the header `Link`.
+    fn link(&self, next: &RunId) -> String {
+        let limit = self.limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
+        // Words that were read, so nothing in them has to be escaped.
+        let state = self.state.as_deref().map(|state| format!("&state={state}")).unwrap_or_default();
+        format!("<?cursor={next}{limit}{state}>; rel=\"next\"")
+    }
 }
 
 /// How far the asker has read a journal, in records.
@@ -66,8 +93,12 @@ pub(super) struct AgentPath {
 
 #[get("/runs")]
 async fn list_runs(api: Data<Api>, page: Query<Page>) -> Result<impl Responder, Problem> {
-    let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
-    Ok(Json(list(api.coordinator.ports(), limit).await?))
+    let RunPage { runs, next } = list_page(api.coordinator.ports(), &page.selection()?).await?;
+    let mut answer = HttpResponse::Ok();
+    if let Some(next) = next {
+        answer.insert_header((LINK, page.link(&next)));
+    }
+    Ok(answer.json(runs))
 }
 
 #[post("/runs")]
@@ -124,11 +155,21 @@ async fn read_run(api: Data<Api>, run: Path<RunId>) -> Result<Json<RunView>, Pro
 }
 
 #[get("/runs/{run}/script")]
-async fn read_script(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+async fn read_script(api: Data<Api>, run: Path<RunId>, request: HttpRequest) -> Result<impl Responder, Problem> {
     let ports = api.coordinator.ports();
     let stored = load_run(ports.journal.as_ref(), &run).await?;
-    let text = load_text(ports.blobs.as_ref(), &run, &stored.run.state().spec.script).await?;
-    Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).body(text))
+    let script = &stored.run.state().spec.script;
+    let tag = EntityTag::new_strong(script.digest_as_blob().0);
+    let is_known = match IfNoneMatch::parse(&request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        Err(_) => false,
+    };
+    if is_known {
+        return Ok(HttpResponse::NotModified().insert_header(ETag(tag)).finish());
+    }
+    let text = load_text(ports.blobs.as_ref(), &run, script).await?;
+    Ok(HttpResponse::Ok().insert_header(ETag(tag)).content_type(ContentType::plaintext()).body(text))
 }
 
 #[get("/runs/{run}/result")]

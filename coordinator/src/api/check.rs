@@ -1,0 +1,32 @@
+//! A look at a script before it runs.
+
+use super::Api;
+use super::problem::{Problem, ProblemKind, problem_of_body};
+use crate::check::Checked;
+use actix_web::web::{Bytes, Data, Json, ServiceConfig};
+use actix_web::{Responder, post};
+use serde::Deserialize;
+use skein_script::LoadError;
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(check);
+}
+
+/// What is looked at.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckRequest {
+    script: String,
+}
+
+#[post("/check")]
+async fn check(api: Data<Api>, body: Result<Bytes, actix_web::Error>) -> Result<impl Responder, Problem> {
+    let body = body.map_err(|error| problem_of_body(&error))?;
+    let request: CheckRequest =
+        serde_json::from_slice(&body).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
+    match api.coordinator.check(&request.script).await {
+        Ok(loaded) => Ok(Json(Checked::from(loaded))),
+        Err(LoadError::Script(error)) => Ok(Json(Checked::from(error))),
+        Err(error) => Err(Problem::new(ProblemKind::Unavailable, error.to_string())),
+    }
+}
