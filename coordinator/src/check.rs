@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use skein_common::script::{Finding, Loaded, Meta, ScriptError};
+use utoipa::ToSchema;
 
 /// What `skein check --json` says of a script, too.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Checked {
     /// It can run, and no place of it is known to throw (C8).
     pub ok: bool,

@@ -41,6 +41,8 @@ fn who_has_no_token_is_told_that_the_process_lives_and_nothing_else() {
     let host = format!("Host: {}", served.address);
     let health = served.with_headers("GET", "/healthz", &[&host], "");
     assert_eq!((health.status, health.body.as_str()), (200, "ok"));
+    let described = served.with_headers("GET", "/api-docs/openapi.json", &[&host], "");
+    assert_eq!((described.status, &described.json()["paths"]["/api/v1/runs"]["get"]["tags"]), (200, &json!(["runs"])));
     let bearer = |token: &str| format!("Authorization: Bearer {token}");
     let token = served.token();
     let (short, long) = (bearer(&token[1..]), bearer(&format!("{token}0")));

@@ -7,20 +7,25 @@ use actix_web::web::{Bytes, Data, Json, ServiceConfig};
 use actix_web::{Responder, post};
 use serde::Deserialize;
 use skein_script::LoadError;
+use utoipa::ToSchema;
+
+/// In the description of the API.
+const TAG: &str = "workflows";
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(check);
 }
 
 /// What is looked at.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CheckRequest {
+pub(super) struct CheckRequest {
     script: String,
 }
 
+#[utoipa::path(tag = TAG, request_body = CheckRequest, responses((status = 200, body = Checked)))]
 #[post("/check")]
-async fn check(api: Data<Api>, body: Result<Bytes, actix_web::Error>) -> Result<impl Responder, Problem> {
+pub(super) async fn check(api: Data<Api>, body: Result<Bytes, actix_web::Error>) -> Result<impl Responder, Problem> {
     let body = body.map_err(|error| problem_of_body(&error))?;
     let request: CheckRequest =
         serde_json::from_slice(&body).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;

@@ -9,7 +9,10 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, get};
 use serde::Deserialize;
 use skein_common::RunId;
 use std::convert::Infallible;
+use utoipa::IntoParams;
 
+/// In the description of the API.
+const TAG: &str = "events";
 /// With it a client that comes again names the last event it has.
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Tells a proxy that it must not hold anything back.
@@ -20,19 +23,21 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 }
 
 /// The last event that the asker has.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Resume {
+pub(super) struct Resume {
     after: Option<String>,
 }
 
 /// Nothing can be asked of it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct NoQuery {}
+pub(super) struct NoQuery {}
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path), Resume, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that the asker has; wins over `after`")), responses((status = 200, body = String, content_type = "text/event-stream")))]
 #[get("/runs/{run}/events")]
-async fn run_events(
+pub(super) async fn run_events(
     api: Data<Api>,
     request: HttpRequest,
     run: Path<RunId>,
@@ -44,8 +49,9 @@ async fn run_events(
     Ok(answer().streaming(endless(frames)))
 }
 
+#[utoipa::path(tag = TAG, responses((status = 200, body = String, content_type = "text/event-stream")))]
 #[get("/events")]
-async fn all_events(api: Data<Api>, _: Query<NoQuery>) -> Result<HttpResponse, Problem> {
+pub(super) async fn all_events(api: Data<Api>, _: Query<NoQuery>) -> Result<HttpResponse, Problem> {
     let stream = api.coordinator.streams().runs(api.watchers_max)?;
     let frames = futures::stream::unfold(stream, async |mut stream| Some((stream.next().await?, stream)));
     Ok(answer().streaming(endless(frames)))

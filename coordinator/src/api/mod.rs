@@ -7,6 +7,7 @@
 mod check;
 mod control;
 mod coordinator;
+mod document;
 mod events;
 mod hosts;
 mod peer;
@@ -103,7 +104,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(events::routes)
         .configure(workers::routes)
         .configure(coordinator::routes);
-    config.service(scope).default_service(web::to(problem::no_such_route));
+    config.service(scope).configure(document::routes).default_service(web::to(problem::no_such_route));
 }
 
 /// Lets a server run beside everything else.

@@ -1,5 +1,6 @@
 //! The API on TCP: whoever has a token, loopback or not. There is no TLS: a private network or a proxy is meant.
 
+use super::document::DOCUMENT;
 use super::hosts::HostNames;
 use super::peer::PeerCheck;
 use super::problem::{Problem, ProblemKind};
@@ -16,8 +17,8 @@ use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer, web};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-/// Says that the process serves; asked without a token, by whoever watches over it.
-const HEALTH: &str = "/healthz";
+/// Asked without a token, by whoever watches over the process.
+pub(super) const HEALTH: &str = "/healthz";
 
 /// Who may ask over TCP, and under which names.
 #[derive(Debug, Clone)]
@@ -51,7 +52,9 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
     Ok(run(server))
 }
 
-async fn healthy() -> HttpResponse {
+/// Says that the process serves. It is asked without a token.
+#[utoipa::path(get, path = HEALTH, tag = "process", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn healthy() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok")
 }
 
@@ -62,7 +65,7 @@ async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if request.path() != HEALTH {
+    if !matches!(request.path(), HEALTH | DOCUMENT) {
         let scopes = gate.check(request.method(), request.match_info().as_str(), request.headers())?;
         check_peer(&request, api.peers.clone()).await?;
         request.extensions_mut().insert(scopes);

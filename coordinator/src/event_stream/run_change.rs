@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use skein_common::RunId;
 use skein_common::run::RunStatus;
 use skein_common::view::{Census, RunView, TokensView};
+use utoipa::ToSchema;
 
 /// The feed topic of all runs.
 pub(crate) const RUNS_TOPIC: &str = "runs";
 
 /// How a run stands that has begun, stands otherwise than before, or ended. Names are those of `RunView`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunChange {
     pub run: RunId,
     #[serde(default)]

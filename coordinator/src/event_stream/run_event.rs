@@ -9,6 +9,7 @@ use skein_common::view::ErrorView;
 use skein_common::workflow::WorkflowRef;
 use skein_common::{AgentNumber, AttemptNumber, Epoch, Payload, RunId};
 use skein_engine::{AgentSpec, Event, Interruption, Record, RunError, TaskEnd};
+use utoipa::ToSchema;
 
 /// Bytes of a prompt, a result, a message or a note that an event shows: enough for a person to know it by. All of it
 /// is in the agent's record and in the run's result.
@@ -19,8 +20,9 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 const NOTES_MAX: usize = 32;
 
 /// One event of a run. Grows by optional fields and by kinds: what is not known is passed over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunEvent {
+    #[schema(value_type = String, pattern = "^[0-9]+\\.[0-9]+$", example = "12.0")]
     pub position: Position,
     /// ms since the Unix epoch.
     pub at_ms: i64,
@@ -90,7 +92,7 @@ pub struct RunEvent {
 }
 
 /// The beginning of a text that may be long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Excerpt {
     /// Empty when the text is kept apart from the journal.
     pub text: String,

@@ -169,7 +169,7 @@ mod tests {
     fn the_oldest_records_go_when_there_is_no_room() {
         let tail = Tail::new();
         assert!(matches!(tail.find(0), Found::Nothing(Standing::Opening)));
-        let each = 60 * 1024;
+        let each = 12 * 1024;
         let count = (KEPT_BYTES_MAX / each + 10) as u64;
         tail.put((0..count).map(|record| chunk(record, each)).collect());
         tail.stand(Standing::Going);
