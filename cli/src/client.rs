@@ -8,7 +8,7 @@ use crate::remote::{ApiUrl, places, token_for};
 use crate::settings::Secret;
 use anyhow::Context as _;
 use reqwest::header::{CONTENT_TYPE, HeaderName};
-use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skein_common::RunId;
@@ -25,9 +25,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const AWAY_MAX: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// A stream says at least every 15 s that it lives; one that missed that three times does not.
+const STREAM_SILENT_MAX: Duration = Duration::from_secs(45);
+
 /// The socket of `skein serve`, beside the store's files.
 const SERVE_SOCKET: &str = "serve.sock";
 
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The socket of a process that is there for this run.
@@ -53,7 +57,7 @@ pub struct Client {
 #[derive(Debug)]
 enum Place {
     Socket(PathBuf),
-    Url { url: ApiUrl, token: Option<Secret>, token_places: String, http: reqwest::Client },
+    Url { url: ApiUrl, token: Option<Secret>, token_places: String, http: reqwest::Client, streams: reqwest::Client },
 }
 
 /// What is asked.
@@ -99,8 +103,9 @@ impl Client {
         let token = token_for(&global.settings, url)?;
         let token_places = places(&global.settings, url);
         // A token is for the process that was named: neither for where it sends us, nor for a proxy.
-        let http = reqwest::Client::builder().redirect(redirect::Policy::none()).no_proxy().timeout(ANSWER_TIMEOUT);
-        let place = Place::Url { url: url.clone(), token, token_places, http: http.build()? };
+        let http = || reqwest::Client::builder().redirect(redirect::Policy::none()).no_proxy();
+        let (streams, http) = (for_streams(http()).build()?, http().timeout(ANSWER_TIMEOUT).build()?);
+        let place = Place::Url { url: url.clone(), token, token_places, http, streams };
         Ok(Some(Client { place, is_known: AtomicBool::new(false) }))
     }
 
@@ -127,9 +132,22 @@ impl Client {
 
     async fn get_bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let question = Question { method: Method::GET, path, body: None, key: None };
+        self.patiently(async || self.ask(&question).await).await
+    }
+
+    /// Asks for a stream of events, behind this one; `path` is below `/api/v1`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn stream(&self, path: &str, last_event: Option<&str>) -> anyhow::Result<Response> {
+        self.patiently(async || self.open_stream(path, last_event).await).await
+    }
+
+    /// Asks again while nobody answers who answered before.
+    async fn patiently<T>(&self, ask: impl AsyncFn() -> Result<T, Silence>) -> anyhow::Result<T> {
         let since = Instant::now();
         loop {
-            match self.ask(&question).await {
+            match ask().await {
                 Err(Silence::Away(_) | Silence::Lost(_))
                     if self.is_known.load(Ordering::Relaxed) && since.elapsed() < AWAY_MAX =>
                 {
@@ -173,16 +191,40 @@ impl Client {
         let answer = match &self.place {
             Place::Socket(socket) => ask_socket(socket, question).await,
             Place::Url { url, token, http, .. } => {
-                let mut request = http.request(question.method.clone(), url.call(question.path));
-                if let Some(token) = token {
-                    request = request.bearer_auth(token.expose());
-                }
-                send(request, question).await.map_err(|error| silence_of(url, &error))
+                let request = http.request(question.method.clone(), url.call(question.path));
+                send(with_token(request, token.as_ref()), question).await.map_err(|error| silence_of(url, &error))
             }
         };
         let (status, bytes) = answer?;
         self.is_known.store(true, Ordering::Relaxed);
         if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
+    }
+
+    async fn open_stream(&self, path: &str, last_event: Option<&str>) -> Result<Response, Silence> {
+        let behind = |request: RequestBuilder| match last_event {
+            Some(id) => request.header(&LAST_EVENT_ID, id),
+            None => request,
+        };
+        let answer = match &self.place {
+            Place::Socket(socket) => {
+                // The short name of the socket is good for as long as this value lives.
+                let short = reachable(socket).map_err(|error| Silence::Away(error.into()))?;
+                let http = for_streams(reqwest::Client::builder().unix_socket(short.path())).build();
+                let http = http.map_err(|error| Silence::Away(error.into()))?;
+                behind(http.get(format!("http://skein/api/v1{path}"))).send().await.map_err(|_| is_silent(socket))?
+            }
+            Place::Url { url, token, streams, .. } => {
+                let request = behind(with_token(streams.get(url.call(path)), token.as_ref()));
+                request.send().await.map_err(|error| silence_of(url, &error))?
+            }
+        };
+        self.is_known.store(true, Ordering::Relaxed);
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let bytes = answer.bytes().await.unwrap_or_default();
+        Err(self.refused(status, &bytes))
     }
 
     fn refused(&self, status: StatusCode, bytes: &[u8]) -> Silence {
@@ -248,8 +290,23 @@ async fn ask_socket(socket: &Path, question: &Question<'_>) -> Result<(StatusCod
     let http = reqwest::Client::builder().unix_socket(short.path()).timeout(ANSWER_TIMEOUT).build();
     let http = http.map_err(|error| gone(error.into()))?;
     let request = http.request(question.method.clone(), format!("http://skein/api/v1{}", question.path));
-    let silent = |_| Silence::Lost(unreachable(format!("the process behind {} does not answer", socket.display())));
-    send(request, question).await.map_err(silent)
+    send(request, question).await.map_err(|_| is_silent(socket))
+}
+
+fn is_silent(socket: &Path) -> Silence {
+    Silence::Lost(unreachable(format!("the process behind {} does not answer", socket.display())))
+}
+
+/// An answer that goes on for as long as something happens.
+fn for_streams(http: ClientBuilder) -> ClientBuilder {
+    http.connect_timeout(ANSWER_TIMEOUT).read_timeout(STREAM_SILENT_MAX)
+}
+
+fn with_token(request: RequestBuilder, token: Option<&Secret>) -> RequestBuilder {
+    match token {
+        Some(token) => request.bearer_auth(token.expose()),
+        None => request,
+    }
 }
 
 async fn send(mut request: RequestBuilder, question: &Question<'_>) -> reqwest::Result<(StatusCode, Vec<u8>)> {

@@ -6,8 +6,8 @@ use crate::remote::token_file;
 use crate::settings::Settings;
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
-use skein_coordinator::Coordinator;
 use skein_coordinator::api::{Api, Gate, HostNames, PeerCheck, SocketError, Tokens, bind_private, serve, serve_tcp};
+use skein_coordinator::{Coordinator, Streams};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub struct Door {
     socket: PathBuf,
     server: ServerHandle,
+    streams: Streams,
 }
 
 /// Why nobody can come in.
@@ -34,14 +35,20 @@ impl Door {
     ///
     /// # Errors
     /// Another process listens there, or the system refuses.
-    pub fn open(coordinator: &Coordinator, socket: PathBuf, takes_runs: bool) -> Result<Door, DoorError> {
+    pub fn open(
+        coordinator: &Coordinator,
+        socket: PathBuf,
+        takes_runs: bool,
+        watchers_max: usize,
+    ) -> Result<Door, DoorError> {
         let listener = bind_private(&socket)?;
-        let api = Api { coordinator: coordinator.clone(), peers: Arc::new(NoAgents), takes_runs };
-        Ok(Door { server: serve(api, listener)?, socket })
+        let api = Api { coordinator: coordinator.clone(), peers: Arc::new(NoAgents), takes_runs, watchers_max };
+        Ok(Door { server: serve(api, listener)?, socket, streams: coordinator.streams().clone() })
     }
 
-    /// Lets what is being answered be answered, and nobody else in.
+    /// Lets what is being answered be answered, watchers have what there is, and nobody else in.
     pub async fn close(self) {
+        self.streams.close();
         self.server.stop(true).await;
         if let Err(error) = std::fs::remove_file(&self.socket) {
             tracing::debug!(%error, "the socket was gone already");
@@ -55,6 +62,7 @@ pub struct TcpDoor {
     address: SocketAddr,
     token_file: PathBuf,
     server: ServerHandle,
+    streams: Streams,
 }
 
 impl TcpDoor {
@@ -69,8 +77,10 @@ impl TcpDoor {
         let address = listener.local_addr()?;
         let hosts = HostNames::new(&settings.api.hosts, address);
         let gate = Gate { tokens, hosts, metrics_open: settings.api.metrics_open };
-        let api = Api { coordinator: coordinator.clone(), peers: Arc::new(NoAgents), takes_runs: true };
-        Ok(TcpDoor { server: serve_tcp(api, gate, listener)?, address, token_file })
+        let watchers_max = settings.api.watchers_max;
+        let api = Api { coordinator: coordinator.clone(), peers: Arc::new(NoAgents), takes_runs: true, watchers_max };
+        let streams = coordinator.streams().clone();
+        Ok(TcpDoor { server: serve_tcp(api, gate, listener)?, address, token_file, streams })
     }
 
     /// What a person needs to know to come in.
@@ -85,8 +95,9 @@ impl TcpDoor {
         format!("the API listens on http://{address}, with the tokens of {token_file}{warning}")
     }
 
-    /// Lets what is being answered be answered, and nobody else in.
+    /// Lets what is being answered be answered, watchers have what there is, and nobody else in.
     pub async fn close(self) {
+        self.streams.close();
         self.server.stop(true).await;
     }
 }

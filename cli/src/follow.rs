@@ -1,31 +1,34 @@
-//! Following a run that another process executes, by asking it again and again.
+//! Following a run that another process executes, by its events.
 
 use crate::args::Global;
 use crate::client::{Client, refusal};
+use crate::live::{Live, LiveRun};
 use crate::output::{self, printable};
 use crate::progress::Progress;
 use crate::session::{Concluded, place_flag};
 use crate::signals::Signals;
 use skein_common::RunId;
 use skein_common::view::RunView;
-use skein_coordinator::LogPage;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The pause after an answer is so many times as long as the answer took, so that following costs the other side
-/// little, however long a journal is.
-const PAUSE_PER_ANSWER: u32 = 10;
-const PAUSE_MIN: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The clock of what is shown ticks this often even when nothing happens.
+const TICK: Duration = Duration::from_millis(500);
 
-/// Shows the run until it ends. A signal ends the watching only: the run goes on.
+/// Shows the run until it ends, and prints its events when they are wanted. A signal ends the watching only: the run
+/// goes on.
 ///
 /// # Errors
 /// The process cannot be reached any more.
-pub async fn to_its_end(global: &Global, client: &Client, run: &RunId) -> anyhow::Result<Concluded> {
+pub async fn to_its_end(
+    global: &Global,
+    client: &Client,
+    run: &RunId,
+    prints_events: bool,
+) -> anyhow::Result<Concluded> {
     let mut signals = Signals::new()?;
     let mut progress = Progress::unwatched(global);
     let ended = tokio::select! {
-        ended = watch(client, run, &mut progress) => ended.map(Ok),
+        ended = watch(client, run, &mut progress, prints_events) => ended.map(Ok),
         code = signals.next() => Ok(Err(code)),
     };
     progress.finish().await;
@@ -42,27 +45,35 @@ pub async fn to_its_end(global: &Global, client: &Client, run: &RunId) -> anyhow
     }
 }
 
-async fn watch(client: &Client, run: &RunId, progress: &mut Progress) -> anyhow::Result<RunView> {
-    let mut position = 0;
+async fn watch(client: &Client, run: &RunId, progress: &mut Progress, prints_events: bool) -> anyhow::Result<RunView> {
+    let mut live = LiveRun::new(client, run);
     loop {
-        let asked_at = Instant::now();
-        // The view first: with an end in it, the log that is read then is whole.
-        let view: RunView = client.get(&format!("/runs/{run}")).await.map_err(refusal)?;
-        loop {
-            let page: LogPage = client.get(&format!("/runs/{run}/logs?after={position}")).await.map_err(refusal)?;
-            position = page.position;
-            page.lines.iter().filter(|line| !line.ours).for_each(|line| progress.line(&printable(&line.text)));
-            if !page.more {
-                break;
+        match next(&mut live, progress).await? {
+            Live::Event(event) => {
+                if prints_events {
+                    output::json(&event)?;
+                }
+                if let Some(line) = event.line.as_ref().filter(|_| !event.ours) {
+                    progress.line(&printable(line));
+                }
             }
+            Live::View(view) => progress.view(*view),
+            Live::End => break,
         }
-        progress.view(view.clone());
-        if view.status.is_end() {
-            return Ok(view);
+    }
+    // With its result.
+    let view: RunView = client.get(&format!("/runs/{run}")).await.map_err(refusal)?;
+    progress.view(view.clone());
+    Ok(view)
+}
+
+async fn next(live: &mut LiveRun<'_>, progress: &mut Progress) -> anyhow::Result<Live> {
+    let mut next = std::pin::pin!(live.next());
+    loop {
+        tokio::select! {
+            happened = &mut next => return happened,
+            () = tokio::time::sleep(TICK) => progress.tick(),
         }
-        let pause = (asked_at.elapsed() * PAUSE_PER_ANSWER).clamp(PAUSE_MIN, PAUSE_MAX);
-        tokio::time::sleep(pause).await;
-        progress.tick();
     }
 }
 

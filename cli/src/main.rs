@@ -12,6 +12,7 @@ mod events;
 mod exit;
 mod follow;
 mod launch;
+mod live;
 mod output;
 mod progress;
 mod reading;

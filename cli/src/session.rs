@@ -39,6 +39,7 @@ pub struct Session {
     store_dir: PathBuf,
     /// Every event is printed while the run goes on.
     prints_events: bool,
+    watchers_max: usize,
 }
 
 /// What a followed run came to.
@@ -112,7 +113,17 @@ impl Session {
         let of_removed = |note: &str| tracing::warn!("of a run that is removed after its time: {note}");
         let sweeps = Sweeps::start(retention(&store, of_removed), settings.retention.days);
         let store_dir = store_dir.to_path_buf();
-        Ok(Session { keeps_runs: true, coordinator, worker, sweeps, store, store_dir, prints_events: false })
+        let watchers_max = settings.api.watchers_max;
+        Ok(Session {
+            keeps_runs: true,
+            coordinator,
+            worker,
+            sweeps,
+            store,
+            store_dir,
+            prints_events: false,
+            watchers_max,
+        })
     }
 
     /// The store will be removed: there is nothing to continue later.
@@ -180,7 +191,7 @@ impl Session {
 
     /// How other terminals reach this run; it goes on without.
     fn open_door(&self, run: &RunId) -> Option<Door> {
-        let opened = Door::open(&self.coordinator, run_socket(&self.store_dir, run), false);
+        let opened = Door::open(&self.coordinator, run_socket(&self.store_dir, run), false, self.watchers_max);
         opened.inspect_err(|error| tracing::warn!(%error, "other terminals cannot reach this run")).ok()
     }
 
@@ -200,7 +211,7 @@ impl Session {
         let mut signals = Signals::new()?;
         // The address first: a socket that nobody closes would stay.
         let tcp_door = listen.map(|address| TcpDoor::open(&self.coordinator, settings, address)).transpose()?;
-        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true)?;
+        let door = Door::open(&self.coordinator, serve_socket(&self.store_dir), true, self.watchers_max)?;
         if let Some(door) = &tcp_door {
             output::note(&door.describe());
         }

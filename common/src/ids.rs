@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Counts the accepted `agent()` calls of a run in call order, from 1.
@@ -12,8 +13,9 @@ pub type AttemptNumber = u32;
 pub type Epoch = u64;
 
 /// A run's name: `wf_` and the 26 lower-case Crockford characters of a UUID v7, so ids sort by time of submission.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^wf_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
 pub struct RunId(String);
 
 /// What a person gets who types something else than a run id.
@@ -90,7 +92,7 @@ impl fmt::Debug for AttemptToken {
 }
 
 /// One worker process; a new one after each start.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct WorkerId(pub String);
 

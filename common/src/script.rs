@@ -4,9 +4,10 @@
 
 use crate::workflow::WorkflowRef;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A script's `meta`, read from its syntax tree and never evaluated (C2, C3).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Meta {
     pub name: String,
     pub description: String,
@@ -17,7 +18,7 @@ pub struct Meta {
 }
 
 /// One entry of `meta.phases`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct PhaseDeclaration {
     pub title: String,
     #[serde(default)]
@@ -27,7 +28,7 @@ pub struct PhaseDeclaration {
 }
 
 /// Something the static look at a script found that does not stop a run, with its place in the author's file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// Counted from 1.
     pub line: u32,
@@ -177,7 +178,7 @@ pub enum TurnEnd {
 }
 
 /// Why a script did not load or did not finish.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, ToSchema)]
 #[error("{message}")]
 pub struct ScriptError {
     pub kind: ScriptErrorKind,
@@ -196,7 +197,7 @@ pub struct ScriptError {
 }
 
 /// The kind of a script's failure, as in the run's `error.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScriptErrorKind {
     Syntax,

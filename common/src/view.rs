@@ -5,9 +5,10 @@ use crate::agent::Usage;
 use crate::run::RunStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// A run as people and programs see it; the final object of `skein run --json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RunView {
     pub run: RunId,
     pub parent: Option<RunId>,
@@ -16,6 +17,7 @@ pub struct RunView {
     /// Completed, but agents were lost (R1).
     pub degraded: bool,
     /// Verbatim JSON; null until the run ended, and in lists.
+    #[schema(value_type = Value)]
     pub result: Option<Box<RawValue>>,
     pub error: Option<ErrorView>,
     pub elapsed_ms: u64,
@@ -36,7 +38,7 @@ pub struct RunView {
 }
 
 /// Why a run failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorView {
     pub kind: String,
     pub message: String,
@@ -48,7 +50,7 @@ pub struct ErrorView {
 }
 
 /// How many agents of a run stand where. `started` are the accepted calls; `queued` and `running` are among them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Census {
     pub started: u32,
     pub done: u32,
@@ -64,7 +66,7 @@ pub struct Census {
 }
 
 /// Tokens of a run and its budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct TokensView {
     pub input: u64,
     pub cache_read: u64,
@@ -90,7 +92,7 @@ impl TokensView {
 }
 
 /// One phase of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PhaseView {
     pub title: String,
     pub agents: u32,
@@ -107,7 +109,7 @@ pub struct PhaseView {
 }
 
 /// What one model did in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelView {
     pub model: String,
     pub agents: u32,
@@ -115,7 +117,7 @@ pub struct ModelView {
 }
 
 /// One agent of a run, as `skein agents --json` lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgentView {
     pub agent: u32,
     /// With `[2]` and so on behind a label that was there before (C24).

@@ -6,6 +6,7 @@ use crate::trace::Traceparent;
 use crate::{AgentNumber, AttemptNumber, AttemptToken, Epoch, RunId, WorkerId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Names one try of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,7 +89,7 @@ pub struct Heartbeat {
 }
 
 /// What a worker tells of itself: in every heartbeat, and in the table of workers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerInfo {
     /// This life of it.
     pub id: WorkerId,

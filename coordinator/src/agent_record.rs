@@ -7,9 +7,10 @@ use skein_common::ports::Ports;
 use skein_common::view::{AgentView, short_time};
 use skein_common::{AgentNumber, RunId};
 use skein_engine::{Event, Interruption, TaskEnd, agent_views};
+use utoipa::ToSchema;
 
 /// What `skein agent --json` prints.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AgentRecord {
     pub agent: AgentView,
     pub prompt: String,
@@ -22,7 +23,7 @@ pub struct AgentRecord {
 }
 
 /// One thing that happened to the agent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AttemptLine {
     pub at_ms: i64,
     pub text: String,

@@ -4,7 +4,8 @@
 use crate::actors::{BeginRun, ControlError, ControlRun, CountRuns, Root, RunEnd, RunToItsEnd, Shutdown};
 use crate::clock::{Clock, SystemClock};
 use crate::counted_feed::CountedFeed;
-use crate::driver::{DriverContext, HibernationRule};
+use crate::driver::{DriverContext, HibernationRule, Scripts};
+use crate::event_stream::Streams;
 use crate::ownership::ShardOwner;
 use crate::retention::{RemoveFiles, Retention};
 use crate::standing::{ShardsStanding, Standing};
@@ -17,10 +18,15 @@ use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
 use skein_common::ports::{Control, Ports};
 use skein_common::run::RunSpec;
+use skein_common::script::Loaded;
 use skein_engine::Command;
-use skein_script::{HostLimits, HostPool};
+use skein_script::{HostLimits, HostPool, LoadError};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Scripts that are looked at at the same time for whoever asks; others wait.
+const CHECKS: usize = 4;
 
 /// Between two looks whether a process owns runs by now. Shards are taken one beside the other within less.
 const RUNS_AGAIN: Duration = Duration::from_secs(1);
@@ -55,6 +61,10 @@ impl std::fmt::Debug for CoordinatorConfig {
 pub struct Coordinator {
     root: Addr<Root>,
     ports: Ports,
+    streams: Streams,
+    scripts: Arc<dyn Scripts>,
+    host_limits: HostLimits,
+    checks: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     owner: String,
     /// `None` where each run is owned by itself.
@@ -82,17 +92,20 @@ impl Coordinator {
             metrics.standing().tell_only_of(holdings.clone());
         }
         let watched = Watched { meters, readiness: Arc::new(MemberReadiness { process, holdings }) };
+        let (scripts, host_limits): (Arc<dyn Scripts>, _) = (Arc::new(config.hosts), config.host_limits);
         let context = DriverContext {
             ports: ports.clone(),
-            hosts: Arc::new(config.hosts),
-            host_limits: config.host_limits,
+            hosts: scripts.clone(),
+            host_limits: host_limits.clone(),
             clock: clock.clone(),
             replaces_lost_hosts: true,
             hibernation: HibernationRule::of(&config.settings),
             metrics,
         };
         let root = Root::start_all(context, config.settings, config.owner.clone(), shards.clone());
-        Coordinator { root, ports, clock, owner: config.owner, shards, watched }
+        let streams = Streams::new(ports.clone());
+        let checks = Arc::new(Semaphore::new(CHECKS));
+        Coordinator { root, ports, streams, scripts, host_limits, checks, clock, owner: config.owner, shards, watched }
     }
 
     /// Stores a new run and gives its id at once (R2).
@@ -122,6 +135,23 @@ impl Coordinator {
     #[must_use]
     pub fn watch(&self, run: &RunId) -> Watcher {
         Watcher::new(self.ports.feed.as_ref(), run)
+    }
+
+    /// The events of runs, for many who watch from outside.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Reads a script as a run would, in the sandbox; nothing of it runs.
+    ///
+    /// # Errors
+    /// The script or the infrastructure is at fault.
+    pub async fn check(&self, source: &str) -> Result<Loaded, LoadError> {
+        // It is never closed.
+        let _one_of_few = self.checks.acquire().await.ok();
+        let (_host, loaded) = self.scripts.load(source, &self.host_limits).await?;
+        Ok(loaded)
     }
 
     /// Runs a submitted or interrupted run for a person who wants it to go on, paused or not; answers when it ended or

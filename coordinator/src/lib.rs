@@ -8,9 +8,11 @@ mod agent_record;
 pub mod api;
 pub mod attempts;
 mod bootstrap;
+mod check;
 mod clock;
 mod counted_feed;
 pub mod driver;
+mod event_stream;
 mod journal;
 mod log_lines;
 pub mod metrics;
@@ -29,8 +31,12 @@ pub mod workers_table;
 
 pub use agent_record::{AgentRecord, AgentRecordError, AttemptLine, agent_record};
 pub use bootstrap::{Coordinator, CoordinatorConfig, RunOutcome};
+pub use check::Checked;
 pub use clock::{Clock, SystemClock};
 pub use driver::DriverError;
+pub use event_stream::{
+    BadPosition, Excerpt, OpenError, Position, RunChange, RunEvent, RunStream, RunsStream, Streams, run_events,
+};
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
 pub use log_lines::{LogLine, LogPage, is_ours, log_page, log_text};
 pub use metrics::Metrics;

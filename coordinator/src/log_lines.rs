@@ -6,12 +6,13 @@ use skein_common::RunId;
 use skein_common::agent::Cause;
 use skein_common::ports::Ports;
 use skein_engine::{Event, TaskEnd, decode_record};
+use utoipa::ToSchema;
 
 /// A page is full with so many lines; the lines of one record stay together.
 const LINES_MAX: usize = 1000;
 
 /// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
     /// Records of the journal up to and with the one it is from: what comes after it is asked for with this.
     pub position: u64,
@@ -23,7 +24,7 @@ pub struct LogLine {
 }
 
 /// Some lines, and how far the journal was read for them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogPage {
     pub lines: Vec<LogLine>,
     /// What to ask for next.

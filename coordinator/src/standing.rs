@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use skein_common::ports::Shard;
+use utoipa::ToSchema;
 
 /// How one coordinator stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Standing {
     /// Names the process in leases of runs.
     pub owner: String,
@@ -15,7 +16,7 @@ pub struct Standing {
 }
 
 /// Its part of the runs that several coordinators share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShardsStanding {
     /// Names the process among those that share.
     pub node: String,

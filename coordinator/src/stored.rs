@@ -54,20 +54,65 @@ async fn derive_interrupted(ports: &Ports, view: &mut RunView, last_at_ms: i64) 
 /// # Errors
 /// The store cannot be read.
 pub async fn list(ports: &Ports, limit: usize) -> Result<Vec<RunView>, LoadError> {
-    let mut views = Vec::new();
-    for (key, entry) in ports.directory.list(RUNS_TABLE).await?.into_iter().rev().take(limit) {
-        let indexed: Option<RunView> = serde_json::from_slice(&entry).ok();
-        match indexed {
-            Some(view) if view.status.is_end() => views.push(view),
-            _ => match live_view(ports, &key).await {
-                Ok(view) => views.push(view),
-                // It is being removed.
-                Err(LoadError::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(run_id = key, %error, "run not listed"),
-            },
+    Ok(list_page(ports, &Selection { limit, ..Selection::default() }).await?.runs)
+}
+
+/// Which runs of the index.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// So many at most.
+    pub limit: usize,
+    /// Older than this one: the last of the page before.
+    pub before: Option<RunId>,
+    /// That stand in one of these ways; in any when there is none.
+    pub states: Vec<RunStatus>,
+}
+
+/// Some runs, newest first, without results.
+#[derive(Debug, Default)]
+pub struct RunPage {
+    pub runs: Vec<RunView>,
+    /// What the next page comes before; `None` when there is none.
+    pub next: Option<RunId>,
+}
+
+/// The runs of a selection. Pages stay as they are when new runs begin: those are newer than all of them.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn list_page(ports: &Ports, selection: &Selection) -> Result<RunPage, LoadError> {
+    let mut page = RunPage::default();
+    let is_before = |key: &String| selection.before.as_ref().is_none_or(|before| key.as_str() < before.as_str());
+    let entries = ports.directory.list(RUNS_TABLE).await?.into_iter().rev().filter(|(key, _)| is_before(key));
+    for (key, entry) in entries {
+        let Some(view) = listed(ports, &key, &entry).await else { continue };
+        if !selection.states.is_empty() && !selection.states.contains(&view.status) {
+            continue;
+        }
+        if page.runs.len() >= selection.limit {
+            page.next = page.runs.last().map(|last| last.run.clone());
+            break;
+        }
+        page.runs.push(view);
+    }
+    Ok(page)
+}
+
+/// How a run of the index stands; `None` when that cannot be told.
+async fn listed(ports: &Ports, key: &str, entry: &[u8]) -> Option<RunView> {
+    let indexed: Option<RunView> = serde_json::from_slice(entry).ok();
+    if let Some(view) = indexed.filter(|view| view.status.is_end()) {
+        return Some(view);
+    }
+    match live_view(ports, key).await {
+        Ok(view) => Some(view),
+        // It is being removed.
+        Err(LoadError::NotFound { .. }) => None,
+        Err(error) => {
+            tracing::warn!(run_id = key, %error, "run not listed");
+            None
         }
     }
-    Ok(views)
 }
 
 /// Runs that have no end and that nobody executes, oldest first: what a process that takes up runs begins with (R6).

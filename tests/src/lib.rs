@@ -13,6 +13,7 @@ pub mod redis;
 pub mod served;
 pub mod sim;
 pub mod system;
+pub mod watching;
 
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -159,6 +160,17 @@ impl Skein {
         }
     }
 
+    /// The positions of all events in the journal of a run, read past every process.
+    #[must_use]
+    pub fn positions(&self, run: &str) -> Vec<String> {
+        let store = skein_backend::embedded::Store::open_existing(&self.store()).expect("the store");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let run = run.parse().expect("a run's id");
+        let records = runtime.block_on(store.ports().journal.read(&run, 0)).expect("the journal");
+        let decode = |bytes: &bytes::Bytes| skein_engine::decode_record(bytes).expect("a record");
+        positions(&records.iter().map(decode).collect::<Vec<_>>())
+    }
+
     /// The id of the only run there is.
     #[must_use]
     pub fn only_run(&self) -> String {
@@ -216,6 +228,15 @@ impl Ended {
         let error = view["error"].clone();
         (view, error)
     }
+}
+
+/// The positions of the events of a journal.
+#[must_use]
+pub fn positions(records: &[skein_engine::Record]) -> Vec<String> {
+    let of_record = |(number, record): (usize, &skein_engine::Record)| {
+        (0..record.events.len()).map(move |index| format!("{number}.{index}")).collect::<Vec<_>>()
+    };
+    records.iter().enumerate().flat_map(of_record).collect()
 }
 
 /// Waits until something is there; a test that waits in vain fails with `what`.

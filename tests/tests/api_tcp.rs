@@ -41,6 +41,8 @@ fn who_has_no_token_is_told_that_the_process_lives_and_nothing_else() {
     let host = format!("Host: {}", served.address);
     let health = served.with_headers("GET", "/healthz", &[&host], "");
     assert_eq!((health.status, health.body.as_str()), (200, "ok"));
+    let described = served.with_headers("GET", "/api-docs/openapi.json", &[&host], "");
+    assert_eq!((described.status, &described.json()["paths"]["/api/v1/runs"]["get"]["tags"]), (200, &json!(["runs"])));
     let bearer = |token: &str| format!("Authorization: Bearer {token}");
     let token = served.token();
     let (short, long) = (bearer(&token[1..]), bearer(&format!("{token}0")));
@@ -137,13 +139,16 @@ fn a_body_that_is_no_json_or_too_large_is_refused_and_starts_nothing() {
 }
 
 const READ: &str = "reader-reader-reader";
-const STEER: &str = "steerer-steerer-steerer";
+const RUN: &str = "runner-runner-runner";
+const OLD: &str = "steerer-steerer-steerer";
+const ADMIN: &str = "admin-admin-admin";
 const COMMAND: &str = "commander-commander";
 
 fn served_with_scopes() -> Served {
     let skein = Skein::new();
     let text = format!(
-        "# of this test\n{READ}\n{STEER} read steer\n{COMMAND} command read steer\nalone-alone-alone command\n"
+        "# of this test\n{READ}\n{RUN} read run\n{OLD} read steer\n{ADMIN} admin\n{COMMAND} command read run\n\
+         alone-alone-alone command\n"
     );
     write_private(&skein.dir().join("home/.local/state/skein/node/api.token"), &text, 0o600);
     Served::begin(skein, "127.0.0.1:0")
@@ -153,7 +158,7 @@ fn served_with_scopes() -> Served {
 fn a_token_allows_what_its_line_names() {
     let served = served_with_scopes();
     let body = submission(simple());
-    let started = served.with_token(STEER, "POST", "/runs", &body);
+    let started = served.with_token(RUN, "POST", "/runs", &body);
     assert_eq!(started.status, 201, "{}", started.body);
     let run = started.json()["run"].as_str().expect("an id").to_owned();
     assert_eq!(served.with_token(READ, "GET", &format!("/runs/{run}"), "").status, 200);
@@ -161,16 +166,26 @@ fn a_token_allows_what_its_line_names() {
         ("POST", String::from("/runs")),
         ("POST", format!("/runs/{run}/stop")),
         ("POST", format!("/runs/{run}/agents/1/stop")),
-        ("POST", String::from("/workers/w/drain")),
     ] {
-        let detail = served.with_token(READ, method, &path, &body).problem(403, "forbidden");
-        assert!(detail.contains("needs a token with the scope `steer`"), "{detail}");
+        for token in [READ, ADMIN] {
+            let detail = served.with_token(token, method, &path, &body).problem(403, "forbidden");
+            assert!(detail.contains("needs a token with the scope `run`"), "{detail}");
+        }
     }
+    // However the path is written.
+    for path in ["/workers/w/drain", "/%77orkers/w/drain"] {
+        for token in [READ, RUN, OLD, COMMAND] {
+            let detail = served.with_token(token, "POST", path, "").problem(403, "forbidden");
+            assert!(detail.contains("needs a token with the scope"), "{detail}");
+        }
+    }
+    let _detail = served.with_token(ADMIN, "POST", "/workers/w/drain", "").problem(404, "not-found");
+    assert_eq!(served.with_token(OLD, "POST", "/runs", &body).status, 201, "the word of earlier versions");
     let alone = "alone-alone-alone";
     let detail = served.with_token(alone, "GET", "/runs", "").problem(403, "forbidden");
     assert!(detail.contains("scope `read`"), "{detail}");
     let _detail = served.with_token(alone, "POST", "/runs", &body).problem(403, "forbidden");
-    assert_eq!(served.with_token(READ, "GET", "/runs", "").json().as_array().expect("a list").len(), 1);
+    assert_eq!(served.with_token(READ, "GET", "/runs", "").json().as_array().expect("a list").len(), 2);
     ended_with(&served, READ, &run);
 }
 
@@ -203,7 +218,7 @@ fn a_run_that_names_programs_or_files_there_needs_the_scope_command() {
         ("an agent type with a folder", RunSpec { definitions: cwd.to_vec(), ..simple() }),
         ("folders to read scripts in", RunSpec { script_roots: vec![project.display().to_string()], ..simple() }),
     ] {
-        let detail = served.with_token(STEER, "POST", "/runs", &submission(spec.clone())).problem(403, "forbidden");
+        let detail = served.with_token(RUN, "POST", "/runs", &submission(spec.clone())).problem(403, "forbidden");
         assert!(detail.contains("needs a token with the scope `command`"), "{what}: {detail}");
         let answer = served.with_token(COMMAND, "POST", "/runs", &submission(spec));
         assert_eq!(answer.status, 201, "{what}: {}", answer.body);
@@ -223,7 +238,7 @@ fn a_file_of_tokens_is_made_private_and_refused_when_others_can_read_it() {
     let other = Skein::new();
     for (text, mode, said) in [
         ("0123456789abcdef read\n", 0o640, "can be read by others"),
-        ("0123456789abcdef admin\n", 0o600, "scopes are read, steer and command"),
+        ("0123456789abcdef root\n", 0o600, "scopes are read, run, command, approve, admin"),
         ("short\n", 0o600, "at least 16"),
         ("\n", 0o600, "has no token"),
     ] {

@@ -211,8 +211,13 @@ fn events_are_the_journal_line_by_line_and_the_final_object_is_the_last() {
     let mut lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let last = lines.pop().expect("a final object");
     assert_eq!(last["status"], "completed");
-    let types: Vec<&str> = lines.iter().map(|line| line["event"]["type"].as_str().expect("a type")).collect();
-    assert_eq!((types.first(), types.last()), (Some(&"run_submitted"), Some(&"run_ended")));
-    assert_eq!(types.iter().filter(|name| **name == "task_ended").count(), 3);
-    assert!(lines.iter().enumerate().all(|(index, line)| line["index"] == index), "no event is missing");
+    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().expect("a kind")).collect();
+    assert_eq!((kinds.first(), kinds.last()), (Some(&"run_submitted"), Some(&"run_ended")));
+    assert_eq!(kinds.iter().filter(|kind| **kind == "task_ended").count(), 3);
+    let positions = lines.iter().map(|line| line["position"].as_str().expect("a position").to_owned());
+    assert_eq!(
+        positions.collect::<Vec<_>>(),
+        skein.positions(last["run"].as_str().expect("an id")),
+        "no event is missing"
+    );
 }

@@ -74,7 +74,8 @@ fn settings_of(global: &Global, args: &CoordinatorArgs) -> anyhow::Result<Settin
 
 fn open_doors(coordinator: &Coordinator, settings: &Settings, node: &Node) -> anyhow::Result<(Door, Option<TcpDoor>)> {
     let tcp_door = listen(coordinator, settings)?;
-    Ok((Door::open(coordinator, node.dir().join(SOCKET), true)?, tcp_door))
+    let door = Door::open(coordinator, node.dir().join(SOCKET), true, settings.api.watchers_max)?;
+    Ok((door, tcp_door))
 }
 
 /// Listens on TCP. The second coordinator of a machine to which nobody gave an address is reached through its socket.

@@ -3,11 +3,10 @@
 use crate::args::{Global, LogsArgs};
 use crate::exit::Code;
 use crate::output::{self, printable};
-use crate::reading;
+use crate::reading::{self, Followed};
 use crate::session::how_to_go_on;
 use skein_coordinator::{LogLine, is_ours, log_text};
 use skein_engine::Event;
-use std::time::{Duration, Instant};
 
 /// Prints the lines in the order in which they were written; with `-f` those to come, until the run ends or nobody runs
 /// it any more.
@@ -16,27 +15,23 @@ use std::time::{Duration, Instant};
 /// There is no such run, or it cannot be read.
 pub async fn logs(global: &Global, args: LogsArgs) -> anyhow::Result<Code> {
     let mut runs = reading::open(global)?;
-    let (mut position, mut unowned_since) = (0, None);
+    if args.follow {
+        return match runs.follow(&args.run, &mut |line| print(global, line)).await? {
+            Followed::Ended => Ok(Code::Completed),
+            Followed::Interrupted => {
+                output::note(&format!("{} is interrupted; {}", args.run, how_to_go_on(global, &args.run)));
+                Ok(Code::Failed)
+            }
+        };
+    }
+    let mut position = 0;
     loop {
         let page = runs.logs(&args.run, position).await?;
         position = page.position;
-        for line in &page.lines {
-            print(global, line)?;
-        }
-        if page.more {
-            continue;
-        }
-        if page.ended || !args.follow {
+        page.lines.iter().try_for_each(|line| print(global, line))?;
+        if !page.more {
             return Ok(Code::Completed);
         }
-        let since = unowned_since.filter(|_| !page.owned);
-        if since.is_some_and(|since: Instant| since.elapsed() >= runs.unowned_max()) {
-            output::note(&format!("{} is interrupted; {}", args.run, how_to_go_on(global, &args.run)));
-            return Ok(Code::Failed);
-        }
-        unowned_since = (!page.owned).then(|| since.unwrap_or_else(Instant::now));
-        let longest = if page.owned { Duration::MAX } else { runs.unowned_max() };
-        runs.more(longest).await;
     }
 }
 

@@ -22,8 +22,8 @@ use std::io::{BufRead, IsTerminal, Write as _};
 /// The run cannot be started, or did not end.
 pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
     let client = if args.dry_run { None } else { Client::of_url(global)? };
-    if client.is_some() {
-        refuse_what_needs_a_store(&args)?;
+    if client.is_some() && args.resume.is_some() {
+        return Err(usage("--resume works on a store of this machine: name one with --store DIR, or leave it out"));
     }
     let mut launch = launch::prepare(&args, &global.settings)?;
     if let Some(parent) = &args.resume {
@@ -43,7 +43,7 @@ pub async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Code> {
     }
     if let Some(client) = client {
         let run = submit(global, &client, launch).await?;
-        return follow::to_its_end(global, &client, &run).await?.report(global, args.strict);
+        return follow::to_its_end(global, &client, &run, args.events).await?.report(global, args.strict);
     }
     if args.dry_run {
         let store = tempfile::tempdir().context("no place for a dry run")?;
@@ -81,15 +81,6 @@ async fn submit(global: &Global, client: &Client, launch: Launch) -> anyhow::Res
     }
     let Accepted { run } = client.post_once("/runs", &Submission { spec }).await.map_err(refusal)?;
     Ok(run)
-}
-
-fn refuse_what_needs_a_store(args: &RunArgs) -> anyhow::Result<()> {
-    let flag = match args {
-        RunArgs { events: true, .. } => "--events",
-        RunArgs { resume: Some(_), .. } => "--resume",
-        _ => return Ok(()),
-    };
-    Err(usage(format!("{flag} works on a store of this machine: name one with --store DIR, or leave it out")))
 }
 
 async fn start(global: &Global, session: Session, launch: Launch, strict: bool) -> anyhow::Result<Code> {

@@ -1,6 +1,6 @@
 //! The store of this machine. Readers need no process that executes anything.
 
-use super::Reading;
+use super::{Followed, PrintLine, Reading};
 use crate::args::Global;
 use crate::exit::usage;
 use crate::session::{no_store, store_if_any};
@@ -15,7 +15,7 @@ use skein_coordinator::{
     AgentRecord, AgentRecordError, Clock as _, LogPage, SystemClock, agent_record, load_text, log_page, workers,
 };
 use skein_engine::agent_views;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between its submission and its start, or when its owner starts it anew.
 const UNOWNED_MAX: Duration = Duration::from_secs(1);
@@ -43,6 +43,12 @@ impl<'a> Local<'a> {
             Some(there) => Ok(there.store.ports()),
             None => Err(no_store(self.global)?),
         }
+    }
+
+    /// Waits until a log may have more, `longest` at most.
+    async fn more(&mut self, longest: Duration) {
+        let Some(there) = &mut self.there else { return tokio::time::sleep(longest).await };
+        let _something_or_time = tokio::time::timeout(longest, there.changes.next()).await;
     }
 }
 
@@ -89,12 +95,24 @@ impl Reading for Local<'_> {
         }
     }
 
-    async fn more(&mut self, longest: Duration) {
-        let Some(there) = &mut self.there else { return tokio::time::sleep(longest).await };
-        let _something_or_time = tokio::time::timeout(longest, there.changes.next()).await;
-    }
-
-    fn unowned_max(&self) -> Duration {
-        UNOWNED_MAX
+    async fn follow(&mut self, run: &RunId, print: &mut PrintLine) -> anyhow::Result<Followed> {
+        let (mut position, mut unowned_since) = (0, None);
+        loop {
+            let page = self.logs(run, position).await?;
+            position = page.position;
+            page.lines.iter().try_for_each(&mut *print)?;
+            if page.more {
+                continue;
+            }
+            if page.ended {
+                return Ok(Followed::Ended);
+            }
+            let since = unowned_since.filter(|_| !page.owned);
+            if since.is_some_and(|since: Instant| since.elapsed() >= UNOWNED_MAX) {
+                return Ok(Followed::Interrupted);
+            }
+            unowned_since = (!page.owned).then(|| since.unwrap_or_else(Instant::now));
+            self.more(if page.owned { Duration::MAX } else { UNOWNED_MAX }).await;
+        }
     }
 }

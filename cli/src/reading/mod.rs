@@ -11,8 +11,7 @@ use remote::Remote;
 use skein_common::RunId;
 use skein_common::view::{AgentView, RunView};
 use skein_common::wire::WorkerInfo;
-use skein_coordinator::{AgentRecord, LogPage};
-use std::time::Duration;
+use skein_coordinator::{AgentRecord, LogLine, LogPage};
 
 /// Whoever can be asked about runs. What is not there is an error that the person can mend.
 #[async_trait(?Send)]
@@ -28,10 +27,19 @@ pub trait Reading {
     /// Lines of all records of the journal after the first `after`.
     async fn logs(&self, run: &RunId, after: u64) -> anyhow::Result<LogPage>;
     async fn workers(&self) -> anyhow::Result<Vec<WorkerInfo>>;
-    /// Waits until a log may have more, `longest` at most.
-    async fn more(&mut self, longest: Duration);
-    /// A run may be without an owner for so long before it is called interrupted.
-    fn unowned_max(&self) -> Duration;
+    /// Every line of the log from the first on, and those to come, until the run ends or nobody runs it any more.
+    async fn follow(&mut self, run: &RunId, print: &mut PrintLine) -> anyhow::Result<Followed>;
+}
+
+/// What is done with each line.
+pub type PrintLine<'a> = dyn FnMut(&LogLine) -> anyhow::Result<()> + 'a;
+
+/// Why no more lines come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    Ended,
+    /// Nobody executes the run.
+    Interrupted,
 }
 
 /// The process that `--url` names, else the store of this machine.

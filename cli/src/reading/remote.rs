@@ -1,19 +1,21 @@
 //! A process behind a URL.
 
-use super::Reading;
+use super::{Followed, PrintLine, Reading};
 use crate::args::Global;
 use crate::client::{Client, refusal};
+use crate::live::{Live, LiveRun};
 use crate::stored;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use skein_common::RunId;
+use skein_common::run::RunStatus;
 use skein_common::view::{AgentView, RunView};
 use skein_common::wire::WorkerInfo;
-use skein_coordinator::{AgentRecord, LogPage};
+use skein_coordinator::{AgentRecord, LogLine, LogPage, RunEvent};
+use std::pin::Pin;
 use std::time::Duration;
+use tokio::time::Sleep;
 
-/// Between two questions about a run that goes on.
-pub const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Another coordinator takes a run over by itself; that takes it some seconds.
 const UNOWNED_MAX: Duration = Duration::from_secs(30);
 
@@ -63,11 +65,36 @@ impl Reading for Remote<'_> {
         self.get("/workers").await
     }
 
-    async fn more(&mut self, longest: Duration) {
-        tokio::time::sleep(ASK_EVERY.min(longest)).await;
+    async fn follow(&mut self, run: &RunId, print: &mut PrintLine) -> anyhow::Result<Followed> {
+        let mut live = LiveRun::new(&self.client, run);
+        // Since when nobody executes it.
+        let mut interrupted = std::pin::pin!(None);
+        loop {
+            let happened = tokio::select! {
+                happened = live.next() => happened?,
+                () = over(interrupted.as_mut()) => return Ok(Followed::Interrupted),
+            };
+            match happened {
+                Live::Event(event) => line_of(&event).iter().try_for_each(&mut *print)?,
+                Live::View(view) if view.status != RunStatus::Interrupted => interrupted.set(None),
+                Live::View(_) if interrupted.is_none() => interrupted.set(Some(tokio::time::sleep(UNOWNED_MAX))),
+                Live::View(_) => {}
+                Live::End => return Ok(Followed::Ended),
+            }
+        }
     }
+}
 
-    fn unowned_max(&self) -> Duration {
-        UNOWNED_MAX
+/// Ends with the wait, if there is one.
+async fn over(wait: Pin<&mut Option<Sleep>>) {
+    match wait.as_pin_mut() {
+        Some(wait) => wait.await,
+        None => std::future::pending().await,
     }
+}
+
+/// The line that this event is in the log, if it is one.
+fn line_of(event: &RunEvent) -> Option<LogLine> {
+    let (position, at_ms, ours) = (event.position.record + 1, event.at_ms, event.ours);
+    event.line.clone().map(|text| LogLine { position, at_ms, text, ours })
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How the API is listened on and asked.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiSettings {
     /// Where commands ask instead of working on a store of this machine. Since: 0.1.
     pub url: Option<ApiUrl>,
@@ -20,6 +20,25 @@ pub struct ApiSettings {
     pub hosts: Vec<String>,
     /// Metrics are shown to whoever reaches the listener, without a token. Since: 0.2.
     pub metrics_open: bool,
+    /// How many may watch events at a process at the same time. Since: 0.2.
+    pub watchers_max: usize,
+}
+
+/// Each watcher is an open file, of which systems commonly allow a process 1024.
+const WATCHERS: usize = 256;
+
+impl Default for ApiSettings {
+    fn default() -> ApiSettings {
+        ApiSettings {
+            url: None,
+            token: None,
+            token_file: None,
+            listen: None,
+            hosts: Vec::new(),
+            metrics_open: false,
+            watchers_max: WATCHERS,
+        }
+    }
 }
 
 /// A text that nobody gets to see.

@@ -111,6 +111,7 @@ pub static KEYS: &[Key] = &[
     key!("api.hosts", "SKEIN_API_HOSTS", Never, names, to_json, api.hosts),
     key!("api.metrics_open", "SKEIN_METRICS_OPEN", Never, yes_or_no, to_json, api.metrics_open),
     key!("metrics.models", "SKEIN_METRICS_MODELS", Never, models, to_json, metrics.models),
+    key!("api.watchers", "SKEIN_API_WATCHERS", Never, watchers, to_json, api.watchers_max),
     key!("limits.concurrency", "SKEIN_CONCURRENCY", Yes, concurrency, to_json, runs.limits.concurrency),
     key!("limits.agents", "SKEIN_MAX_AGENTS", Yes, agents, to_json, runs.limits.agents_max),
     key!("limits.timeout", "SKEIN_TIMEOUT", Yes, some_time, shown_some_time, runs.timeout_ms),
@@ -230,6 +231,10 @@ fn bytes(value: &Value) -> Result<u64, String> {
 
 fn slots(value: &Value) -> Result<usize, String> {
     number_from(value, 1, "number of slots")
+}
+
+fn watchers(value: &Value) -> Result<usize, String> {
+    number_from(value, 1, "number of watchers")
 }
 
 fn hosts_max(value: &Value) -> Result<usize, String> {

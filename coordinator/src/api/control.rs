@@ -10,40 +10,49 @@ use skein_common::RunId;
 use skein_common::view::{AgentView, RunView};
 use skein_engine::Command;
 
+/// In the description of the API.
+const TAG: &str = "control";
+
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(pause).service(resume).service(stop);
     config.service(stop_agent).service(restart_agent).service(skip_agent);
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = RunView)))]
 #[post("/runs/{run}/pause")]
-async fn pause(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+pub(super) async fn pause(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
     control_run(&api, run.into_inner(), Command::Pause).await
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = RunView)))]
 #[post("/runs/{run}/resume")]
-async fn resume(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+pub(super) async fn resume(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
     control_run(&api, run.into_inner(), Command::Resume).await
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = RunView)))]
 #[post("/runs/{run}/stop")]
-async fn stop(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+pub(super) async fn stop(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
     control_run(&api, run.into_inner(), Command::Stop).await
 }
 
+#[utoipa::path(tag = TAG, params(AgentPath), responses((status = 200, body = AgentView)))]
 #[post("/runs/{run}/agents/{agent}/stop")]
-async fn stop_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
+pub(super) async fn stop_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
     let agent = path.agent;
     control_agent(&api, &path, Command::StopAgent { agent }).await
 }
 
+#[utoipa::path(tag = TAG, params(AgentPath), responses((status = 200, body = AgentView)))]
 #[post("/runs/{run}/agents/{agent}/restart")]
-async fn restart_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
+pub(super) async fn restart_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
     let agent = path.agent;
     control_agent(&api, &path, Command::RestartAgent { agent }).await
 }
 
+#[utoipa::path(tag = TAG, params(AgentPath), responses((status = 200, body = AgentView)))]
 #[post("/runs/{run}/agents/{agent}/skip")]
-async fn skip_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
+pub(super) async fn skip_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
     let agent = path.agent;
     control_agent(&api, &path, Command::SkipAgent { agent }).await
 }

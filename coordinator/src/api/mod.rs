@@ -4,8 +4,11 @@
 //! TCP with whoever has a token ([`Gate`]).
 //! Errors are RFC 9457 problems, each type with a page in `docs/errors/`.
 
+mod check;
 mod control;
 mod coordinator;
+mod document;
+mod events;
 mod hosts;
 mod peer;
 mod problem;
@@ -39,8 +42,8 @@ use std::sync::Arc;
 /// Bodies are definitions, scripts and args; R2a bounds the first, C10 the second.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Connections at the same time; others wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at the same time beside those of watchers; others wait to be accepted.
+const CALLS_MAX: usize = 64;
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -49,6 +52,15 @@ pub struct Api {
     pub peers: Arc<dyn PeerCheck>,
     /// Whether runs may be started here: not in a process that is there for one run.
     pub takes_runs: bool,
+    /// How many may watch events at the same time.
+    pub watchers_max: usize,
+}
+
+impl Api {
+    /// Watchers keep their connections: others have some of their own.
+    fn connections_max(&self) -> usize {
+        self.watchers_max.saturating_add(CALLS_MAX)
+    }
 }
 
 impl std::fmt::Debug for Api {
@@ -62,7 +74,7 @@ impl std::fmt::Debug for Api {
 /// # Errors
 /// The system refuses.
 pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> {
-    let peers = api.peers.clone();
+    let (peers, connections_max) = (api.peers.clone(), api.connections_max());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(api.clone()))
@@ -75,7 +87,7 @@ pub fn serve(api: Api, listener: UnixListener) -> std::io::Result<ServerHandle> 
     .disable_signals()
     .shutdown_timeout(1)
     .on_connect(move |connection, extensions| peer::judge(peers.as_ref(), connection, extensions))
-    .max_connections(CONNECTIONS_MAX)
+    .max_connections(connections_max)
     .listen_uds(listener)?
     .run();
     Ok(run(server))
@@ -91,10 +103,12 @@ fn limits(config: &mut ServiceConfig) {
 fn routes(config: &mut ServiceConfig) {
     let scope = web::scope("/api/v1")
         .configure(runs::routes)
+        .configure(check::routes)
         .configure(control::routes)
+        .configure(events::routes)
         .configure(workers::routes)
         .configure(coordinator::routes);
-    config.service(scope).default_service(web::to(problem::no_such_route));
+    config.service(scope).configure(document::routes).default_service(web::to(problem::no_such_route));
 }
 
 /// Lets a server run beside everything else.

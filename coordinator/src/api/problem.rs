@@ -11,6 +11,7 @@ use actix_web::http::header::WWW_AUTHENTICATE;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use skein_engine::Refused;
+use utoipa::ToSchema;
 
 /// The types of problems; each has a page `docs/errors/<name>.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl ProblemKind {
         self.facts().0
     }
 
+    /// What `type` of a problem is.
+    #[must_use]
+    pub fn urn(self) -> String {
+        format!("urn:skein:error:{}", self.name())
+    }
+
     fn facts(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             ProblemKind::BadRequest => ("bad-request", StatusCode::BAD_REQUEST, "The request cannot be understood"),
@@ -80,7 +87,7 @@ pub struct Problem {
 }
 
 /// A problem as it travels.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ProblemBody {
     #[serde(rename = "type")]
     pub kind: String,
@@ -110,9 +117,9 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (name, status, title) = self.kind.facts();
+        let (_, status, title) = self.kind.facts();
         let body = ProblemBody {
-            kind: format!("urn:skein:error:{name}"),
+            kind: self.kind.urn(),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: self.detail.clone(),

@@ -3,23 +3,28 @@
 use super::Api;
 use super::problem::{Problem, ProblemKind, problem_of_body};
 use super::scopes::{Scope, Scopes};
-use crate::agent_record::agent_record;
+use crate::agent_record::{AgentRecord, agent_record};
 use crate::clock::{Clock as _, SystemClock};
 use crate::journal::{load_run, load_text};
-use crate::log_lines::log_page;
-use crate::stored::{list, view};
+use crate::log_lines::{LogPage, log_page};
+use crate::stored::{RunPage, Selection, list_page, view};
 use crate::submission::IdempotencyKey;
-use actix_web::http::header::ContentType;
+use actix_web::http::header::{ContentType, ETag, EntityTag, Header as _, IfNoneMatch, LINK};
 use actix_web::web::{Bytes, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
+use serde::de::IntoDeserializer as _;
+use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
 use skein_common::agent::{AgentDefinition, RunnerKind};
-use skein_common::run::RunSpec;
+use skein_common::run::{RunSpec, RunStatus};
 use skein_common::trace::Traceparent;
 use skein_common::view::{AgentView, RunView};
 use skein_common::{AgentNumber, RunId};
 use skein_engine::agent_views;
+use utoipa::{IntoParams, ToSchema};
 
+/// In the description of the API.
+const TAG: &str = "runs";
 /// Runs of one answer, unless the client asks for fewer.
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 1000;
@@ -34,47 +39,82 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 }
 
 /// A new run: what is fixed when it starts (R2a).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
+    #[schema(value_type = Object)]
     pub spec: RunSpec,
 }
 
 /// What a submission is answered with.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {
     pub run: RunId,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Page {
+pub(super) struct Page {
     limit: Option<usize>,
+    /// From the `Link` of the page before.
+    cursor: Option<String>,
+    /// Statuses, commas between them.
+    state: Option<String>,
+}
+
+impl Page {
+    fn selection(&self) -> Result<Selection, Problem> {
+        let bad = |detail: String| Problem::new(ProblemKind::BadRequest, detail);
+        let before = self.cursor.as_deref().map(str::parse::<RunId>).transpose();
+        let before = before.map_err(|_| bad(String::from("the cursor is none that a page of runs gave")))?;
+        let words = self.state.as_deref().unwrap_or_default().split(',').filter(|word| !word.is_empty());
+        let status = |word: &str| RunStatus::deserialize(word.into_deserializer());
+        let states: Result<Vec<RunStatus>, ValueError> = words.map(status).collect();
+        let states = states.map_err(|error| bad(format!("state: {error}")))?;
+        Ok(Selection { limit: self.limit.unwrap_or(PAGE).min(PAGE_MAX), before, states })
+    }
+
+    /// Where the next page is, for the header `Link`.
+    fn link(&self, next: &RunId) -> String {
+        let limit = self.limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
+        // Words that were read, so nothing in them has to be escaped.
+        let state = self.state.as_deref().map(|state| format!("&state={state}")).unwrap_or_default();
+        format!("<?cursor={next}{limit}{state}>; rel=\"next\"")
+    }
 }
 
 /// How far the asker has read a journal, in records.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct After {
+pub(super) struct After {
     #[serde(default)]
     after: u64,
 }
 
 /// One agent of a run.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
 pub(super) struct AgentPath {
     pub run: RunId,
     pub agent: AgentNumber,
 }
 
+#[utoipa::path(tag = TAG, params(Page), responses((status = 200, body = Vec<RunView>)))]
 #[get("/runs")]
-async fn list_runs(api: Data<Api>, page: Query<Page>) -> Result<impl Responder, Problem> {
-    let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
-    Ok(Json(list(api.coordinator.ports(), limit).await?))
+pub(super) async fn list_runs(api: Data<Api>, page: Query<Page>) -> Result<impl Responder, Problem> {
+    let RunPage { runs, next } = list_page(api.coordinator.ports(), &page.selection()?).await?;
+    let mut answer = HttpResponse::Ok();
+    if let Some(next) = next {
+        answer.insert_header((LINK, page.link(&next)));
+    }
+    Ok(answer.json(runs))
 }
 
+#[utoipa::path(tag = TAG, request_body = Submission, params(("Idempotency-Key" = Option<String>, Header, max_length = 255)), responses((status = 201, body = Accepted)))]
 #[post("/runs")]
-async fn submit(
+pub(super) async fn submit(
     api: Data<Api>,
     request: HttpRequest,
     body: Result<Bytes, actix_web::Error>,
@@ -129,21 +169,38 @@ fn needs_command(spec: &RunSpec) -> Option<&'static str> {
     (!spec.script_roots.is_empty()).then_some("a run that may read scripts by their paths")
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = RunView)))]
 #[get("/runs/{run}")]
-async fn read_run(api: Data<Api>, run: Path<RunId>) -> Result<Json<RunView>, Problem> {
+pub(super) async fn read_run(api: Data<Api>, run: Path<RunId>) -> Result<Json<RunView>, Problem> {
     Ok(Json(view(api.coordinator.ports(), &run).await?))
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path), ("If-None-Match" = Option<String>, Header)), responses((status = 200, body = String, content_type = "text/plain"), (status = 304)))]
 #[get("/runs/{run}/script")]
-async fn read_script(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+pub(super) async fn read_script(
+    api: Data<Api>,
+    run: Path<RunId>,
+    request: HttpRequest,
+) -> Result<impl Responder, Problem> {
     let ports = api.coordinator.ports();
     let stored = load_run(ports.journal.as_ref(), &run).await?;
-    let text = load_text(ports.blobs.as_ref(), &run, &stored.run.state().spec.script).await?;
-    Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).body(text))
+    let script = &stored.run.state().spec.script;
+    let tag = EntityTag::new_strong(script.digest_as_blob().0);
+    let is_known = match IfNoneMatch::parse(&request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        Err(_) => false,
+    };
+    if is_known {
+        return Ok(HttpResponse::NotModified().insert_header(ETag(tag)).finish());
+    }
+    let text = load_text(ports.blobs.as_ref(), &run, script).await?;
+    Ok(HttpResponse::Ok().insert_header(ETag(tag)).content_type(ContentType::plaintext()).body(text))
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = Value)))]
 #[get("/runs/{run}/result")]
-async fn read_result(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+pub(super) async fn read_result(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
     let view = view(api.coordinator.ports(), &run).await?;
     match view.result {
         Some(result) => Ok(HttpResponse::Ok().content_type(ContentType::json()).body(result.get().to_owned())),
@@ -151,23 +208,31 @@ async fn read_result(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder,
     }
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = Vec<AgentView>)))]
 #[get("/runs/{run}/agents")]
-async fn list_agents(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
+pub(super) async fn list_agents(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
     Ok(Json(agents_of(&api, &run).await?))
 }
 
+#[utoipa::path(tag = TAG, params(AgentPath), responses((status = 200, body = AgentView)))]
 #[get("/runs/{run}/agents/{agent}")]
-async fn read_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<Json<AgentView>, Problem> {
+pub(super) async fn read_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<Json<AgentView>, Problem> {
     agent_of(&api, &path).await
 }
 
+#[utoipa::path(tag = TAG, params(AgentPath), responses((status = 200, body = AgentRecord)))]
 #[get("/runs/{run}/agents/{agent}/record")]
-async fn read_agent_record(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
+pub(super) async fn read_agent_record(api: Data<Api>, path: Path<AgentPath>) -> Result<impl Responder, Problem> {
     Ok(Json(agent_record(api.coordinator.ports(), &path.run, path.agent).await?))
 }
 
+#[utoipa::path(tag = TAG, params(("run" = RunId, Path), After), responses((status = 200, body = LogPage)))]
 #[get("/runs/{run}/logs")]
-async fn read_logs(api: Data<Api>, run: Path<RunId>, after: Query<After>) -> Result<impl Responder, Problem> {
+pub(super) async fn read_logs(
+    api: Data<Api>,
+    run: Path<RunId>,
+    after: Query<After>,
+) -> Result<impl Responder, Problem> {
     Ok(Json(log_page(api.coordinator.ports(), &run, after.after).await?))
 }
 

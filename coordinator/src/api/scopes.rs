@@ -9,30 +9,44 @@ use std::fmt;
 pub enum Scope {
     /// To look at runs, agents, workers.
     Read,
-    /// To start runs, and to steer them and workers.
-    Steer,
+    /// To start runs, and to steer them and their agents.
+    Run,
     /// To start runs that name programs, or files of the machine that runs them.
     Command,
+    /// To answer what agents ask permission for.
+    Approve,
+    /// To operate the cluster: its workers.
+    Admin,
 }
 
 impl Scope {
     /// Every scope, in the order people read them.
-    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Steer, Scope::Command];
+    pub const ALL: [Scope; 5] = [Scope::Read, Scope::Run, Scope::Command, Scope::Approve, Scope::Admin];
 
     /// The word in a file of tokens.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Scope::Read => "read",
-            Scope::Steer => "steer",
+            Scope::Run => "run",
             Scope::Command => "command",
+            Scope::Approve => "approve",
+            Scope::Admin => "admin",
         }
     }
 
-    /// The scope of this name.
+    /// The scope of this name, or of a name that it had.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Scope> {
+        if name == "steer" {
+            return Some(Scope::Run);
+        }
         Scope::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// What a change at this path needs at least. A path is as the routes see it.
+    pub(super) fn of_change(path: &str) -> Scope {
+        if path.starts_with("/api/v1/workers/") { Scope::Admin } else { Scope::Run }
     }
 
     fn bit(self) -> u8 {
@@ -96,14 +110,15 @@ mod tests {
     #[test]
     fn scopes_hold_what_they_were_given_and_nothing_else() {
         let some: Scopes = [Scope::Read, Scope::Command].into_iter().collect();
-        assert!(some.has(Scope::Read) && some.has(Scope::Command) && !some.has(Scope::Steer));
+        assert!(some.has(Scope::Read) && some.has(Scope::Command) && !some.has(Scope::Run));
         assert!(!Scopes::default().has(Scope::Read));
         assert!(Scope::ALL.into_iter().all(|scope| Scopes::all().has(scope)));
-        assert_eq!(some.and([Scope::Steer].into_iter().collect()), Scopes::all());
-        let refused = some.require(Scope::Steer, "to pause a run").expect_err("refused");
-        assert_eq!(refused.detail, "to pause a run needs a token with the scope `steer`");
+        assert_eq!(some.and([Scope::Run, Scope::Approve, Scope::Admin].into_iter().collect()), Scopes::all());
+        let refused = some.require(Scope::Run, "to pause a run").expect_err("refused");
+        assert_eq!(refused.detail, "to pause a run needs a token with the scope `run`");
         for scope in Scope::ALL {
             assert_eq!(Scope::from_name(scope.name()), Some(scope));
         }
+        assert_eq!((Scope::from_name("steer"), Scope::from_name("Run")), (Some(Scope::Run), None));
     }
 }

@@ -1,5 +1,6 @@
 //! The API on TCP: whoever has a token, loopback or not. There is no TLS: a private network or a proxy is meant.
 
+use super::document::DOCUMENT;
 use super::hosts::HostNames;
 use super::peer::PeerCheck;
 use super::problem::{Problem, ProblemKind};
@@ -7,7 +8,7 @@ use super::scopes::{Scope, Scopes};
 use super::tcp_peer::{self, Ends};
 use super::telemetry;
 use super::tokens::Tokens;
-use super::{Api, CONNECTIONS_MAX, limits, routes, run};
+use super::{Api, limits, routes, run};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -31,6 +32,7 @@ pub struct Gate {
 /// # Errors
 /// The system refuses.
 pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result<ServerHandle> {
+    let connections_max = api.connections_max();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(gate.clone()))
@@ -44,7 +46,7 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
     .disable_signals()
     .shutdown_timeout(1)
     .on_connect(tcp_peer::note)
-    .max_connections(CONNECTIONS_MAX)
+    .max_connections(connections_max)
     .listen(listener)?
     .run();
     Ok(run(server))
@@ -58,7 +60,7 @@ async fn admit(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if !gate.lets_all_in(request.path(), request.headers())? {
-        let scopes = gate.check(request.method(), request.headers())?;
+        let scopes = gate.check(request.method(), request.match_info().as_str(), request.headers())?;
         check_peer(&request, api.peers.clone()).await?;
         request.extensions_mut().insert(scopes);
     }
@@ -79,16 +81,16 @@ impl Gate {
             self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
             return Ok(true);
         }
-        Ok(telemetry::is_open(path))
+        Ok(telemetry::is_open(path) || path == DOCUMENT)
     }
 
-    pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Scopes, Problem> {
+    pub(super) fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Scopes, Problem> {
         self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
         let scopes = self.scopes(headers)?;
         if method == Method::GET || method == Method::HEAD {
             scopes.require(Scope::Read, "to look at this")?;
         } else {
-            scopes.require(Scope::Steer, "to change something")?;
+            scopes.require(Scope::of_change(path), "to change this")?;
         }
         check_content_type(headers)?;
         Ok(scopes)

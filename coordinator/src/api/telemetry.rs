@@ -5,7 +5,7 @@
 
 use super::problem::{Problem, ProblemKind, no_such_route};
 use super::tcp::Gate;
-use super::{CONNECTIONS_MAX, run};
+use super::{CALLS_MAX, run};
 use crate::telemetry::Watched;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
@@ -13,8 +13,9 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Data, ServiceConfig, get};
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
-use serde_json::json;
+use serde::Serialize;
 use std::net::TcpListener;
+use utoipa::ToSchema;
 
 const HEALTH: &str = "/healthz";
 const READY: &str = "/readyz";
@@ -56,10 +57,18 @@ pub fn serve_watched(watched: Watched, gate: Gate, listener: TcpListener) -> std
     .workers(1)
     .disable_signals()
     .shutdown_timeout(1)
-    .max_connections(CONNECTIONS_MAX)
+    .max_connections(CALLS_MAX)
     .listen(listener)?
     .run();
     Ok(run(server))
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ready {
+    ready: bool,
+    /// What keeps it from doing its job.
+    reasons: Vec<String>,
 }
 
 /// Agents of this process may ask, if they have the token: there is nothing to steer here.
@@ -70,23 +79,29 @@ async fn admit(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (method, path, headers) = (request.method(), request.path(), request.headers());
     if !gate.lets_all_in(path, headers)? {
-        let _may_read = gate.check(method, headers)?;
+        let _may_read = gate.check(method, path, headers)?;
     }
     next.call(request).await
 }
 
-async fn healthy() -> HttpResponse {
+/// Says that the process serves. It is asked without a token.
+#[utoipa::path(get, path = HEALTH, tag = "process", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn healthy() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok")
 }
 
-async fn ready(watched: Data<Watched>) -> HttpResponse {
+/// Whether the process can do its job, and else why not. It is asked without a token.
+#[utoipa::path(get, path = READY, tag = "process", security(()), responses((status = 200, body = Ready), (status = 503, body = Ready)))]
+pub(super) async fn ready(watched: Data<Watched>) -> HttpResponse {
     let reasons = watched.readiness.obstacles().await;
     let is_ready = reasons.is_empty();
     let mut answer = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    answer.json(json!({ "ready": is_ready, "reasons": reasons }))
+    answer.json(Ready { ready: is_ready, reasons })
 }
 
-async fn metrics(watched: Data<Watched>) -> Result<HttpResponse, Problem> {
+/// The metrics of this process, for Prometheus.
+#[utoipa::path(get, path = METRICS, tag = "process", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(watched: Data<Watched>) -> Result<HttpResponse, Problem> {
     match watched.meters.text() {
         Ok(text) => Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT_FORMAT)).body(text)),
         Err(error) => {

@@ -107,11 +107,15 @@ fn read_lines(path: &Path) -> Result<Vec<Line>, TokenError> {
             return Err(reason(&format!("a token is at least {TOKEN_CHARS_MIN} printable ASCII characters")));
         }
         let named: Option<Vec<Scope>> = words.map(Scope::from_name).collect();
-        let named = named.ok_or_else(|| reason("scopes are read, steer and command"))?;
+        let named = named.ok_or_else(|| reason(&format!("scopes are {}", scope_names())))?;
         let scopes = if named.is_empty() { [Scope::Read].into_iter().collect() } else { named.into_iter().collect() };
         lines.push(Line { token: token.to_owned(), scopes });
     }
     if lines.is_empty() { Err(no_tokens(path, String::from("it has no token"))) } else { Ok(lines) }
+}
+
+fn scope_names() -> String {
+    Scope::ALL.map(Scope::name).join(", ")
 }
 
 /// What was opened is looked at, not what has its name: that may be another file by then.
@@ -212,7 +216,7 @@ mod tests {
         let (_folder, path) = file(text, 0o600);
         let tokens = Tokens::open_or_create(&path).expect("reads");
         let scopes = |token: &str| tokens.scopes_of(token.as_bytes());
-        assert_eq!(scopes("aaaaaaaaaaaaaaaa"), Some([Scope::Read, Scope::Steer].into_iter().collect()));
+        assert_eq!(scopes("aaaaaaaaaaaaaaaa"), Some([Scope::Read, Scope::Run].into_iter().collect()));
         assert_eq!(scopes("bbbbbbbbbbbbbbbb"), Some([Scope::Read].into_iter().collect()));
         assert_eq!(scopes("cccccccccccccccc"), Some([Scope::Command].into_iter().collect()));
         for other in ["", "aaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaa", "mine", "#"] {
@@ -229,7 +233,7 @@ mod tests {
             assert!(matches!(Tokens::open_or_create(&path), Err(TokenError::ForOthers { .. })), "{mode:o}");
             assert!(matches!(first_token(&path), Err(TokenError::ForOthers { .. })), "{mode:o}");
         }
-        for text in ["", "# nothing\n", "short\n", "aaaaaaaaaaaaaaaa admin\n", "ääääääääääääääää\n"] {
+        for text in ["", "# nothing\n", "short\n", "aaaaaaaaaaaaaaaa root\n", "ääääääääääääääää\n"] {
             let (_folder, path) = file(text, 0o600);
             let error = Tokens::open_or_create(&path).expect_err(text);
             assert!(matches!(error, TokenError::NoTokens { .. }), "{text}: {error}");

@@ -142,7 +142,8 @@ impl Member {
     }
 
     /// The address and the token of its API, for a client.
-    pub(super) fn door(&self) -> (String, String) {
+    #[must_use]
+    pub fn door(&self) -> (String, String) {
         let port = self.port.expect("a coordinator");
         (format!("http://127.0.0.1:{port}"), eventually("it has a token", || self.token()))
     }

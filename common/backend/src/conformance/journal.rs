@@ -96,6 +96,25 @@ pub async fn read_gives_the_records_from_a_position_on(world: &dyn World) -> Che
     Ok(())
 }
 
+pub async fn who_reads_on_gets_what_came_since_also_when_others_begin_anew(world: &dyn World) -> Checked {
+    let (writer, reader) = (world.process().await?.journal, world.process().await?.journal);
+    let run = new_run();
+    let all: Vec<Bytes> = (0..40).map(|n| Bytes::from(format!("record {n}"))).collect();
+    let (mut written, mut read) = (0, 0);
+    for appends in [1, 3, 0, 7, 1, 2] {
+        for _ in 0..appends {
+            let next = all[written..written + 2].to_vec();
+            append(&*writer, &run, written as u64, next).await?;
+            written += 2;
+        }
+        assert_eq!(reader.read(&run, read as u64).await?, all[read..written]);
+        assert_eq!(reader.read(&run, (written / 2) as u64).await?, all[written / 2..written]);
+        assert_eq!(reader.read(&run, 0).await?, all[..written]);
+        read = written;
+    }
+    Ok(())
+}
+
 pub async fn records_are_read_byte_for_byte(world: &dyn World) -> Checked {
     let journal = world.process().await?.journal;
     let run = new_run();

@@ -15,6 +15,7 @@ macro_rules! conformance_suite {
                 after_conflict_the_record_at_expected_tells_whether_the_append_succeeded
                 an_acknowledged_append_is_read_back_after_the_process_died
                 read_gives_the_records_from_a_position_on
+                who_reads_on_gets_what_came_since_also_when_others_begin_anew
                 records_are_read_byte_for_byte
                 a_run_without_records_reads_as_empty
                 remove_removes_all_records_of_the_run_and_no_other

@@ -37,6 +37,8 @@ pub struct NatsJournal {
     bus: Arc<Bus>,
     stream: String,
     tails: Mutex<HashMap<RunId, Tail>>,
+    /// How far runs were read: who reads on needs nothing of before.
+    read_to: Mutex<HashMap<RunId, Tail>>,
 }
 
 /// Where a run's records end.
@@ -70,7 +72,7 @@ struct State {
 impl NatsJournal {
     pub fn new(bus: Arc<Bus>) -> NatsJournal {
         let stream = bus.names.journal_stream();
-        NatsJournal { bus, stream, tails: Mutex::default() }
+        NatsJournal { bus, stream, tails: Mutex::default(), read_to: Mutex::default() }
     }
 
     fn subject(&self, run: &RunId) -> String {
@@ -81,12 +83,12 @@ impl NatsJournal {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn read_to(&self) -> MutexGuard<'_, HashMap<RunId, Tail>> {
+        self.read_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn remember(&self, run: &RunId, tail: Tail) {
-        let mut tails = self.tails();
-        if tails.len() >= TAILS_MAX && !tails.contains_key(run) {
-            tails.clear();
-        }
-        tails.insert(run.clone(), tail);
+        put(&mut self.tails(), run, tail);
     }
 
     /// The last message of a run, and where the records end with it.
@@ -169,15 +171,21 @@ impl NatsJournal {
         if first <= from {
             read.next = first; // What is asked for most: all of a short run, or what came since the last look.
             read.take(&last.headers, &last.payload)?;
+            put(&mut self.read_to(), run, tail);
             return Ok(Some(read.records));
         }
-        let found = scan(&self.bus.connection, &self.stream, &self.subject(run), Which::All).await?;
+        let known = self.read_to().get(run).copied().filter(|known| known.count <= from).unwrap_or(NOTHING);
+        read.next = known.count;
+        let which = if known == NOTHING { Which::All } else { Which::From(known.place + 1) };
+        let found = scan(&self.bus.connection, &self.stream, &self.subject(run), which).await?;
         if found.last().is_none_or(|newest| newest.sequence < last.sequence) {
             return Ok(None); // The replica that read is behind.
         }
+        let place = found.last().map_or(known.place, |newest| newest.sequence);
         for found in found {
             read.take(&found.message.headers.unwrap_or_default(), &found.message.payload)?;
         }
+        put(&mut self.read_to(), run, Tail { count: read.next, place });
         Ok(Some(read.records))
     }
 
@@ -261,6 +269,13 @@ impl Reading {
     }
 }
 
+fn put(tails: &mut HashMap<RunId, Tail>, run: &RunId, tail: Tail) {
+    if tails.len() >= TAILS_MAX && !tails.contains_key(run) {
+        tails.clear();
+    }
+    tails.insert(run.clone(), tail);
+}
+
 fn tail_at(last: &StreamMessage) -> Result<Tail, BadMessage> {
     let (_, count) = extent(&last.headers)?;
     Ok(Tail { count, place: last.sequence })
@@ -329,6 +344,7 @@ impl Journal for NatsJournal {
         let purging = || self.bus.connection.ask(&what, &body);
         let Purged {} = Patience::of(TRY_WITHIN).until_done(purging).await.map_err(unknown)?;
         self.tails().remove(run);
+        self.read_to().remove(run);
         Ok(())
     }
 

@@ -20,6 +20,8 @@ const INACTIVE_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     All,
+    /// From this place in the stream on.
+    From(u64),
     LastOfEachSubject,
 }
 
@@ -51,11 +53,12 @@ pub async fn scan(connection: &Connection, stream: &str, filter: &str, which: Wh
 }
 
 async fn create(connection: &Connection, stream: &str, filter: &str, which: Which) -> Result<Created, ApiError> {
-    let policy = match which {
-        Which::All => "all",
-        Which::LastOfEachSubject => "last_per_subject",
+    let (policy, start) = match which {
+        Which::All => ("all", None),
+        Which::From(place) => ("by_start_sequence", Some(place)),
+        Which::LastOfEachSubject => ("last_per_subject", None),
     };
-    let config = json!({
+    let mut config = json!({
         "deliver_policy": policy,
         "ack_policy": "none",
         "replay_policy": "instant",
@@ -64,6 +67,9 @@ async fn create(connection: &Connection, stream: &str, filter: &str, which: Whic
         "mem_storage": true,
         "num_replicas": 1,
     });
+    if let Some(start) = start {
+        config["opt_start_seq"] = json!(start);
+    }
     let body = json!({ "stream_name": stream, "config": config });
     connection.ask(&format!("CONSUMER.CREATE.{stream}"), &body).await
 }
