@@ -1,9 +1,11 @@
 //! Sweep: while a process owns a store for writing, runs that were kept long enough are removed from it (R12).
 
 use skein_coordinator::{Clock as _, Coordinator, Retention, SWEEP_EVERY_MS, SystemClock};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// The sweeps of one process: one at once, then one an hour.
 pub struct Sweeps {
@@ -25,16 +27,23 @@ impl Sweeps {
         Sweeps { first, task }
     }
 
-    /// The same as soon as runs belong to this coordinator; it removes its own.
+    /// The same for a coordinator, which removes its own: as soon as it has shards, whenever it gets more, and then every
+    /// hour.
     #[must_use]
     pub fn start_of(coordinator: Coordinator, days: u32) -> Sweeps {
         let (done, first) = oneshot::channel();
         // Ended in the middle, a sweep is gone on with by the next owner: there is nothing to wait for.
         let _nobody_waits = done.send(());
         let task = actix::spawn(async move {
-            coordinator.has_runs().await;
             // Runs have nothing beside the ports here; what their agents left is on the workers.
-            sweep_on(&coordinator.retention(Box::new(|_| Ok(()))), days).await;
+            let retention = coordinator.retention(Box::new(|_| Ok(())));
+            let mut swept = BTreeSet::new();
+            loop {
+                if let Ok(owned) = timeout(every(), coordinator.more_shards(&swept)).await {
+                    swept = owned;
+                }
+                tell(retention.sweep_all(SystemClock.now_ms(), days).await, days);
+            }
         });
         Sweeps { first, task }
     }
@@ -50,8 +59,12 @@ impl Sweeps {
 async fn sweep_on(retention: &Retention, days: u32) {
     loop {
         tell(retention.sweep_all_if_due(SystemClock.now_ms(), days).await, days);
-        tokio::time::sleep(Duration::from_millis(SWEEP_EVERY_MS.unsigned_abs())).await;
+        tokio::time::sleep(every()).await;
     }
+}
+
+fn every() -> Duration {
+    Duration::from_millis(SWEEP_EVERY_MS.unsigned_abs())
 }
 
 fn tell(swept: Result<usize, skein_coordinator::RemoveError>, days: u32) {

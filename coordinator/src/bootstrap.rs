@@ -16,11 +16,12 @@ use crate::watch::Watcher;
 use actix::Addr;
 use skein_common::RunId;
 use skein_common::config::CoordinatorSettings;
-use skein_common::ports::{Control, Ports};
+use skein_common::ports::{Control, Ports, Shard};
 use skein_common::run::RunSpec;
 use skein_common::script::Loaded;
 use skein_engine::Command;
 use skein_script::{HostLimits, HostPool, LoadError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -28,8 +29,8 @@ use tokio::sync::Semaphore;
 /// Scripts that are looked at at the same time for whoever asks; others wait.
 const CHECKS: usize = 4;
 
-/// Between two looks whether a process owns runs by now. Shards are taken one beside the other within less.
-const RUNS_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks whether a process owns more shards by now. They are taken one beside the other within less.
+const SHARDS_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a run's life in this process ended.
 pub type RunOutcome = RunEnd;
@@ -223,10 +224,15 @@ impl Coordinator {
         retention.of_owned(Box::new(move |run| holdings.is_free_here(run)))
     }
 
-    /// Waits until runs belong to this process.
-    pub async fn has_runs(&self) {
-        while self.shards.as_ref().is_some_and(|shards| shards.holdings.open_shards().is_empty()) {
-            tokio::time::sleep(RUNS_AGAIN).await;
+    /// Waits until a shard belongs to this process that is not among these; gives all that do.
+    pub async fn more_shards(&self, known: &BTreeSet<Shard>) -> BTreeSet<Shard> {
+        loop {
+            let owned = self.shards.iter().flat_map(|shards| shards.holdings.open_shards());
+            let owned: BTreeSet<Shard> = owned.collect();
+            if !owned.is_subset(known) {
+                return owned;
+            }
+            tokio::time::sleep(SHARDS_AGAIN).await;
         }
     }
 

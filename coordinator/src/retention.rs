@@ -139,6 +139,15 @@ impl Retention {
         self.sweep(now_ms, days, usize::MAX).await
     }
 
+    /// The same whether or not an hour has gone by: the runs may be others than last time.
+    ///
+    /// # Errors
+    /// As [`Retention::sweep_if_due`].
+    pub async fn sweep_all(&self, now_ms: i64, days: u32) -> Result<usize, RemoveError> {
+        let unfinished = self.finish_removals().await?;
+        Ok(unfinished + self.remove_expired(now_ms, days, usize::MAX).await?)
+    }
+
     async fn sweep(&self, now_ms: i64, days: u32, steps_max: usize) -> Result<usize, RemoveError> {
         let unfinished = self.finish_removals().await?;
         let last = self.ports.directory.get(SWEEPS_TABLE, &self.last_sweep).await?;
@@ -148,8 +157,12 @@ impl Retention {
         if last.as_ref().is_some_and(is_recent) {
             return Ok(unfinished);
         }
+        Ok(unfinished + self.remove_expired(now_ms, days, steps_max).await?)
+    }
+
+    async fn remove_expired(&self, now_ms: i64, days: u32, steps_max: usize) -> Result<usize, RemoveError> {
         let expired = self.expired(now_ms.saturating_sub(i64::from(days) * DAY_MS)).await?;
-        let mut removed = unfinished;
+        let mut removed = 0;
         let mut steps = expired.chunks(REMOVED_AT_ONCE_MAX);
         for step in steps.by_ref().take(steps_max) {
             removed += self.remove_all(step).await?;
