@@ -6,6 +6,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::counted_feed::CountedFeed;
 use crate::driver::{DriverContext, HibernationRule, Scripts};
 use crate::event_stream::Streams;
+use crate::folded_runs::FoldedRuns;
 use crate::ownership::ShardOwner;
 use crate::retention::{RemoveFiles, Retention};
 use crate::standing::{ShardsStanding, Standing};
@@ -63,6 +64,7 @@ pub struct Coordinator {
     root: Addr<Root>,
     ports: Ports,
     streams: Streams,
+    folded: FoldedRuns,
     scripts: Arc<dyn Scripts>,
     host_limits: HostLimits,
     checks: Arc<Semaphore>,
@@ -105,8 +107,10 @@ impl Coordinator {
         };
         let root = Root::start_all(context, config.settings, config.owner.clone(), shards.clone());
         let streams = Streams::new(ports.clone());
+        let folded = FoldedRuns::new(ports.clone());
         let checks = Arc::new(Semaphore::new(CHECKS));
-        Coordinator { root, ports, streams, scripts, host_limits, checks, clock, owner: config.owner, shards, watched }
+        let owner = config.owner;
+        Coordinator { root, ports, streams, folded, scripts, host_limits, checks, clock, owner, shards, watched }
     }
 
     /// Stores a new run and gives its id at once (R2).
@@ -142,6 +146,12 @@ impl Coordinator {
     #[must_use]
     pub fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// Runs as they stand, for who looks often.
+    #[must_use]
+    pub fn folded(&self) -> &FoldedRuns {
+        &self.folded
     }
 
     /// Reads a script as a run would, in the sandbox; nothing of it runs.

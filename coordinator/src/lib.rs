@@ -13,6 +13,7 @@ mod clock;
 mod counted_feed;
 pub mod driver;
 mod event_stream;
+mod folded_runs;
 mod journal;
 mod log_lines;
 pub mod metrics;
@@ -37,6 +38,7 @@ pub use driver::DriverError;
 pub use event_stream::{
     BadPosition, Excerpt, OpenError, Position, RunChange, RunEvent, RunStream, RunsStream, Streams, run_events,
 };
+pub use folded_runs::{Folded, FoldedRuns};
 pub use journal::{LoadError, RunRecord, StoredRun, load_run, load_text};
 pub use log_lines::{LogLine, LogPage, is_ours, log_page, log_text};
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use skein_common::RunId;
 use skein_common::ports::Ports;
 use skein_common::run::RunStatus;
 use skein_common::view::RunView;
-use skein_engine::run_view;
+use skein_engine::{RunState, run_view};
 
 /// The run as people see it, with its result when it has one.
 ///
@@ -29,12 +29,25 @@ pub async fn view(ports: &Ports, run: &RunId) -> Result<RunView, LoadError> {
 /// # Errors
 /// The store cannot be read.
 pub async fn view_of(ports: &Ports, run: &RunId, stored: &StoredRun) -> Result<RunView, LoadError> {
-    let result = match &stored.run.state().result {
-        Some(payload) if stored.run.state().is_ended() => Some(load_text(ports.blobs.as_ref(), run, payload).await?),
+    view_of_state(ports, run, stored.run.state(), stored.last_at_ms).await
+}
+
+/// The same for the state of a run whose last record is from this time, ms since the Unix epoch.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn view_of_state(
+    ports: &Ports,
+    run: &RunId,
+    state: &RunState,
+    last_at_ms: i64,
+) -> Result<RunView, LoadError> {
+    let result = match &state.result {
+        Some(payload) if state.is_ended() => Some(load_text(ports.blobs.as_ref(), run, payload).await?),
         _ => None,
     };
-    let mut view = run_view(run, stored.run.state(), SystemClock.now_ms(), result.as_deref());
-    derive_interrupted(ports, &mut view, stored.last_at_ms).await?;
+    let mut view = run_view(run, state, SystemClock.now_ms(), result.as_deref());
+    derive_interrupted(ports, &mut view, last_at_ms).await?;
     Ok(view)
 }
 

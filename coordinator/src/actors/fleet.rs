@@ -116,6 +116,8 @@ impl Fleet {
                 beat.attempts.retain(|running| self.may_answer(&running.attempt.run));
                 let (answer, consequences, news) = self.attempts.hear(&beat, now);
                 self.want_again(context);
+                // Who takes over has to know, however soon.
+                self.note_pools(context);
                 self.metrics.deliveries.stale(Stale::Heartbeat, answer.gone.len());
                 if news != News::Nothing {
                     self.metrics.see_workers(self.attempts.count_workers(now));

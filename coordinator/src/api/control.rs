@@ -3,7 +3,6 @@
 use super::Api;
 use super::problem::Problem;
 use super::runs::{AgentPath, agent_of};
-use crate::stored::view;
 use actix_web::web::{Data, Json, Path, ServiceConfig};
 use actix_web::{Responder, post};
 use skein_common::RunId;
@@ -59,7 +58,7 @@ pub(super) async fn skip_agent(api: Data<Api>, path: Path<AgentPath>) -> Result<
 
 async fn control_run(api: &Api, run: RunId, command: Command) -> Result<Json<RunView>, Problem> {
     api.coordinator.control(run.clone(), command).await?;
-    Ok(Json(view(api.coordinator.ports(), &run).await?))
+    Ok(Json(api.coordinator.folded().view(&run).await?))
 }
 
 async fn control_agent(api: &Api, path: &AgentPath, command: Command) -> Result<Json<AgentView>, Problem> {

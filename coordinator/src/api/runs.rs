@@ -4,10 +4,9 @@ use super::Api;
 use super::problem::{Problem, ProblemKind, problem_of_body};
 use super::scopes::{Scope, Scopes};
 use crate::agent_record::{AgentRecord, agent_record};
-use crate::clock::{Clock as _, SystemClock};
-use crate::journal::{load_run, load_text};
+use crate::journal::load_text;
 use crate::log_lines::{LogPage, log_page};
-use crate::stored::{RunPage, Selection, list_page, view};
+use crate::stored::{RunPage, Selection, list_page};
 use crate::submission::IdempotencyKey;
 use actix_web::http::header::{ContentType, ETag, EntityTag, Header as _, IfNoneMatch, LINK};
 use actix_web::web::{Bytes, Data, Json, Path, Query, ServiceConfig};
@@ -20,7 +19,6 @@ use skein_common::run::{RunSpec, RunStatus};
 use skein_common::trace::Traceparent;
 use skein_common::view::{AgentView, RunView};
 use skein_common::{AgentNumber, RunId};
-use skein_engine::agent_views;
 use utoipa::{IntoParams, ToSchema};
 
 /// In the description of the API.
@@ -172,7 +170,7 @@ fn needs_command(spec: &RunSpec) -> Option<&'static str> {
 #[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = RunView)))]
 #[get("/runs/{run}")]
 pub(super) async fn read_run(api: Data<Api>, run: Path<RunId>) -> Result<Json<RunView>, Problem> {
-    Ok(Json(view(api.coordinator.ports(), &run).await?))
+    Ok(Json(api.coordinator.folded().view(&run).await?))
 }
 
 #[utoipa::path(tag = TAG, params(("run" = RunId, Path), ("If-None-Match" = Option<String>, Header)), responses((status = 200, body = String, content_type = "text/plain"), (status = 304)))]
@@ -182,9 +180,8 @@ pub(super) async fn read_script(
     run: Path<RunId>,
     request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
-    let ports = api.coordinator.ports();
-    let stored = load_run(ports.journal.as_ref(), &run).await?;
-    let script = &stored.run.state().spec.script;
+    let folded = api.coordinator.folded().read(&run).await?;
+    let script = &folded.state().spec.script;
     let tag = EntityTag::new_strong(script.digest_as_blob().0);
     let is_known = match IfNoneMatch::parse(&request) {
         Ok(IfNoneMatch::Any) => true,
@@ -194,14 +191,14 @@ pub(super) async fn read_script(
     if is_known {
         return Ok(HttpResponse::NotModified().insert_header(ETag(tag)).finish());
     }
-    let text = load_text(ports.blobs.as_ref(), &run, script).await?;
+    let text = load_text(api.coordinator.ports().blobs.as_ref(), &run, script).await?;
     Ok(HttpResponse::Ok().insert_header(ETag(tag)).content_type(ContentType::plaintext()).body(text))
 }
 
 #[utoipa::path(tag = TAG, params(("run" = RunId, Path)), responses((status = 200, body = Value)))]
 #[get("/runs/{run}/result")]
 pub(super) async fn read_result(api: Data<Api>, run: Path<RunId>) -> Result<impl Responder, Problem> {
-    let view = view(api.coordinator.ports(), &run).await?;
+    let view = api.coordinator.folded().view(&run).await?;
     match view.result {
         Some(result) => Ok(HttpResponse::Ok().content_type(ContentType::json()).body(result.get().to_owned())),
         None => Err(Problem::new(ProblemKind::Conflict, format!("{run} has no result: it is {}", view.status))),
@@ -237,8 +234,7 @@ pub(super) async fn read_logs(
 }
 
 async fn agents_of(api: &Api, run: &RunId) -> Result<Vec<AgentView>, Problem> {
-    let stored = load_run(api.coordinator.ports().journal.as_ref(), run).await?;
-    Ok(agent_views(stored.run.state(), SystemClock.now_ms()))
+    Ok(api.coordinator.folded().agents(run).await?)
 }
 
 pub(super) async fn agent_of(api: &Api, path: &AgentPath) -> Result<Json<AgentView>, Problem> {
