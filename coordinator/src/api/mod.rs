@@ -10,6 +10,7 @@ mod coordinator;
 mod document;
 mod events;
 mod hosts;
+mod page;
 mod peer;
 mod problem;
 mod runs;
