@@ -36,7 +36,7 @@ export class AgentsTable {
     const { element, body } = table('Agents of this run', COLUMNS, { class: 'agents', id: 'agents' });
     this.table = element;
     this.body = body;
-    this.above = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td', { colspan: COLUMNS.length }));
+    this.above = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td'));
     this.below = this.above.cloneNode(true);
     body.append(this.above, this.below);
     body.addEventListener('keydown', (event) => this.#onKey(event));

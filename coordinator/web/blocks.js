@@ -15,7 +15,7 @@ export function facts(pairs) {
 /** A long text of others, as it is. It scrolls, so the keyboard gets there. */
 export function longText(name, text) {
   const shown = text.length > TEXT_MAX ? text.slice(0, TEXT_MAX) : text;
-  const block = h('pre', { class: 'long', tabindex: '0', role: 'region', 'aria-label': name }, shown);
+  const block = h('pre', { class: 'long', tabindex: '0', role: 'group', 'aria-label': name }, shown);
   const rest = text.length - shown.length;
   return rest > 0 ? [block, h('p', { class: 'hint' }, `${count(rest)} more characters are not shown.`)] : [block];
 }

@@ -5,14 +5,14 @@ import { visible } from './text.js';
 /** Attributes that no text of others can misuse. `href` leads to places of this page only. */
 const ATTRIBUTES = new Set([
   'class', 'id', 'type', 'role', 'scope', 'tabindex', 'for', 'value', 'hidden', 'title', 'autocomplete', 'spellcheck',
-  'required', 'colspan', 'datetime', 'max', 'rows', 'selected', 'disabled',
+  'required', 'max',
 ]);
 
 /** An element. Properties beginning with `on` are listeners; children are nodes, texts, or nothing. */
 export function h(tag, properties, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties ?? {})) setProperty(element, name, value);
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
     element.append(child instanceof Node ? child : visible(child));
   }

@@ -42,6 +42,7 @@ function show(newPlace, make) {
   if (place === newPlace) return false;
   view?.close();
   shell.connection('none');
+  shell.announcer.sayNow('');
   const isFirst = place === null;
   place = newPlace;
   view = make();
@@ -56,7 +57,7 @@ function route() {
   takeFromAddress();
   if (token() === null) {
     show('sign-in', () => new SignIn(null, route));
-    shell.title('Who asks?');
+    shell.title('A token is needed');
     return view.input.focus();
   }
   const [, run, agent] = location.hash.match(/^#\/runs\/([\w-]{1,64})(?:\/agents\/(\d{1,9}))?$/) ?? [];

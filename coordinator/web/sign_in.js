@@ -10,7 +10,7 @@ const WHERE =
 export class SignIn {
   /** `reason` says why, when one was refused; `onDone` when there is one to try. */
   constructor(reason, onDone) {
-    this.title = h('h1', { tabindex: '-1' }, 'Who asks?');
+    this.title = h('h1', { tabindex: '-1' }, 'A token is needed');
     this.problem = h('p', { class: 'problem', id: 'token-problem', role: 'alert' }, reason ?? '');
     this.input = h('input', {
       id: 'token',

@@ -74,9 +74,7 @@ impl Browser {
     /// Waits until this expression of the page is true.
     pub fn until(&self, condition: &str) {
         let script = format!("return Boolean({condition})");
-        eventually(&format!("{condition}; the page: {}", self.text("main")), || {
-            (self.tell(&script) == Value::Bool(true)).then_some(())
-        });
+        eventually(condition, || (self.tell(&script) == Value::Bool(true)).then_some(()));
     }
 
     /// The text of the first element that fits the selector, as it is seen; empty when there is none.
