@@ -330,3 +330,97 @@ fn cut(text: &str, bytes_max: usize) -> String {
 fn is_false(flag: &bool) -> bool {
     !flag
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_common::agent::Cause;
+    use skein_common::run::RunSpec;
+    use skein_common::script::Meta;
+
+    fn shown(events: Vec<Event>) -> Vec<RunEvent> {
+        let records = skein_engine::encode_records(1, 0, 5, &events).expect("encodes");
+        run_events(9, &skein_engine::decode_record(&records[0]).expect("decodes"))
+    }
+
+    fn done(value: Payload) -> Event {
+        let end = TaskEnd::Done { value };
+        let usage = Usage { input: 1, ..Usage::default() };
+        Event::TaskEnded { agent: 3, end, usage, elapsed_ms: 7, spent: 0, cap_reached: false, notes: Vec::new() }
+    }
+
+    fn spec() -> RunSpec {
+        serde_json::from_value(serde_json::json!({
+            "script": {"as": "text", "text": "return 1"}, "origin": "w.js", "seed": 1, "project_dir": "/"
+        }))
+        .expect("a spec")
+    }
+
+    #[test]
+    fn an_event_is_named_as_in_the_journal() {
+        let (call, spent, cap_reached) = (1, 0, false);
+        let text = || String::from("x");
+        let events = vec![
+            Event::RunSubmitted { spec: Box::new(spec()) },
+            Event::EpochBegan { epoch: 2 },
+            Event::RunStarted { meta: Meta::default(), behaviour: 1 },
+            Event::Warned { text: text(), from_script: false },
+            Event::LogLine { text: text(), from_engine: false },
+            Event::PhaseEntered { title: text() },
+            Event::SlotFailed { place: text(), message: text(), script_error: false, refused: false },
+            Event::TaskStarted { agent: 1, attempt: 1, permit: 1 },
+            done(Payload::text("x")),
+            Event::AgentInterrupted { agent: 1, attempt: 1, then: Interruption::Stop },
+            Event::TimerSet { call, delay_ms: 1 },
+            Event::TimerCleared { call },
+            Event::TimerFired { call, spent, cap_reached },
+            Event::WorkflowCalled { call, key: text(), target: WorkflowRef::Name { name: text() } },
+            Event::WorkflowRefused { call, message: text(), spent, cap_reached },
+            Event::WorkflowStarted { call, name: text(), group: text() },
+            Event::ScriptReturned { result: Payload::json("1") },
+            Event::Paused {},
+            Event::Resumed {},
+            Event::StopRequested {},
+            Event::RunEnded { status: RunStatus::Completed, error: None },
+        ];
+        let tag = |event: &Event| serde_json::to_value(event).expect("encodes")["type"].as_str().map(str::to_owned);
+        let tags: Vec<Option<String>> = events.iter().map(tag).collect();
+        let kinds: Vec<Option<String>> = shown(events).into_iter().map(|event| Some(event.kind)).collect();
+        assert_eq!(kinds, tags);
+    }
+
+    #[test]
+    fn long_texts_are_shown_by_their_beginning() {
+        let long = "ä".repeat(EXCERPT_BYTES_MAX);
+        let apart = Payload::TextBlob { digest: skein_common::Digest::of(b"x"), bytes: 70_000 };
+        let events = shown(vec![done(Payload::text(long)), done(Payload::json("[1]")), done(apart)]);
+        let values: Vec<Excerpt> = events.into_iter().filter_map(|event| event.value).collect();
+        assert_eq!(values[0].text.len(), EXCERPT_BYTES_MAX);
+        assert_eq!((values[0].bytes, values[0].cut, values[0].json), (2 * EXCERPT_BYTES_MAX as u64, true, false));
+        assert_eq!(values[1], Excerpt { text: String::from("[1]"), bytes: 3, cut: false, json: true });
+        assert_eq!(values[2], Excerpt { text: String::new(), bytes: 70_000, cut: true, json: false });
+        assert_eq!(cut("aäb", 2), "a", "whole characters only");
+    }
+
+    #[test]
+    fn an_attempt_that_failed_has_its_cause_and_its_line() {
+        let notes = (0..NOTES_MAX + 5).map(|note| note.to_string()).collect();
+        let event = Event::AttemptEnded {
+            agent: 1,
+            attempt: 2,
+            cause: Cause::Failed,
+            detail: Some(String::from("exit 3")),
+            message: "m".repeat(3 * LINE_BYTES_MAX),
+            usage: Usage::default(),
+            ours: true,
+            unfit: false,
+            notes,
+        };
+        let shown = shown(vec![event]).remove(0);
+        assert_eq!(shown.position.to_string(), "9.0");
+        assert_eq!((shown.cause.as_deref(), shown.detail.as_deref()), (Some("failed"), Some("exit 3")));
+        assert_eq!(shown.message.map(|message| message.len()), Some(EXCERPT_BYTES_MAX));
+        assert_eq!(shown.line.map(|line| line.len()), Some(LINE_BYTES_MAX));
+        assert_eq!((shown.notes.len(), shown.ours, shown.at_ms), (NOTES_MAX, true, 5));
+    }
+}

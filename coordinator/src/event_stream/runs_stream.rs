@@ -93,3 +93,66 @@ impl RunsStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_stream::streams::Seat;
+    use async_trait::async_trait;
+    use skein_common::ports::FeedSubscription;
+    use tokio::sync::mpsc;
+
+    /// A feed whose items the test gives.
+    struct Given(std::sync::Mutex<Option<mpsc::UnboundedReceiver<FeedItem>>>);
+
+    struct Items(mpsc::UnboundedReceiver<FeedItem>);
+
+    impl Feed for Given {
+        fn publish(&self, _: &str, _: Bytes) {}
+
+        fn subscribe(&self, topic: &str) -> Box<dyn FeedSubscription> {
+            assert_eq!(topic, RUNS_TOPIC);
+            let items = self.0.lock().expect("not poisoned").take();
+            Box::new(Items(items.expect("one subscription for all")))
+        }
+    }
+
+    #[async_trait]
+    impl FeedSubscription for Items {
+        async fn next(&mut self) -> Option<FeedItem> {
+            self.0.recv().await
+        }
+    }
+
+    fn text(bytes: Option<Bytes>) -> String {
+        String::from_utf8(bytes.expect("more").to_vec()).expect("text")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_stream_shows_that_it_lives_and_a_slow_reader_what_it_missed() {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let feed = RunsFeed::start(Arc::new(Given(std::sync::Mutex::new(Some(receiver)))));
+        let closing = watch::Sender::new(false);
+        let mut stream = RunsStream::new(feed.clone(), closing.subscribe(), Seat::default());
+        let mut other = RunsStream::new(feed, closing.subscribe(), Seat::default());
+        assert_eq!(text(stream.next().await), ": skein\n\n");
+        // Time goes on by itself while everybody waits.
+        assert_eq!(text(stream.next().await), ": heartbeat\n\n");
+        assert_eq!(text(other.next().await), ": skein\n\n");
+        sender.send(FeedItem::Item(Bytes::from_static(b"no change of a run"))).expect("is read");
+        sender.send(FeedItem::Missed(7)).expect("is read");
+        assert_eq!(
+            text(other.next().await),
+            "event: missed\ndata: {\"items\":7}\n\n",
+            "what is strange is passed over"
+        );
+        for items in 0..300 {
+            sender.send(FeedItem::Missed(items)).expect("is read");
+        }
+        while !text(other.next().await).contains("299") {}
+        let kept = CHANGES_KEPT as u64;
+        assert_eq!(text(stream.next().await), format!("event: missed\ndata: {{\"items\":{}}}\n\n", 301 - kept));
+        closing.send_replace(true);
+        while other.next().await.is_some() {}
+    }
+}

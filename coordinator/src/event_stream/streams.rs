@@ -61,7 +61,7 @@ impl Drop for Reading {
 }
 
 /// The place of one watcher.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Seat(Arc<AtomicUsize>);
 
 impl Drop for Seat {
