@@ -14,6 +14,7 @@ pub mod keys {
     pub const ENTER: &str = "\u{e007}";
     pub const ESCAPE: &str = "\u{e00c}";
     pub const END: &str = "\u{e010}";
+    pub const HOME: &str = "\u{e011}";
     pub const DOWN: &str = "\u{e015}";
 }
 

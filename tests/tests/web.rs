@@ -252,6 +252,11 @@ fn the_keyboard_alone_reaches_a_run_its_agents_one_of_them_and_the_log() {
     browser
         .until("document.activeElement.tagName === 'H1' && document.querySelectorAll('#agents tr.agent').length > 20");
     browser.tab_to("#filter-state");
+    // A select takes the first letter of what it offers.
+    browser.write("E");
+    browser.until("document.querySelector('#agents-shown').innerText.startsWith('0 of 40 agents.')");
+    browser.press(&[keys::HOME]);
+    browser.until("document.querySelector('#agents-shown').innerText.startsWith('40 agents.')");
     browser.tab_to("#agents a");
     browser.press(&[keys::DOWN, keys::DOWN]);
     browser.until("document.activeElement.innerText === 'agent 2'");
@@ -294,4 +299,26 @@ fn a_page_goes_on_where_it_was_when_its_server_comes_again() {
     let expected: Vec<&Value> = lines["lines"].as_array().expect("lines").iter().map(|line| &line["text"]).collect();
     let shown = browser.tell("return [...document.querySelectorAll('#logs .said')].map((line) => line.innerText)");
     assert_eq!(shown, json!(expected), "each line once");
+}
+
+#[test]
+fn a_stream_is_read_however_it_is_cut() {
+    let served = Served::default();
+    let browser = Browser::start();
+    browser.open(&served.url());
+    let text = ": skein\n\nid: 1.0\nevent: journal\ndata: {\"a\":\ndata:1}\n\nevent: view\r\ndata: x: y\r\n\r\ndata\n\nid: 9\n\n";
+    let expected = json!([["1.0", "journal", "{\"a\":\n1}"], [null, "view", "x: y"], [null, "message", ""]]);
+    let read = format!(
+        "return import('/web/stream.js').then(({{ Pieces }}) => Array.from({{ length: {text}.length }}, (_, cut) => {{
+             const pieces = new Pieces();
+             const found = [{text}.slice(0, cut), {text}.slice(cut)].flatMap((part) => [...pieces.push(part)]);
+             return found.map(({{ id, name, data }}) => [id, name, data]);
+         }}))",
+        text = json!(text)
+    );
+    let found = browser.tell(&read);
+    assert_eq!(found.as_array().map(Vec::len), Some(text.len()));
+    for (cut, pieces) in found.as_array().expect("a list").iter().enumerate() {
+        assert_eq!(*pieces, expected, "cut at {cut}");
+    }
 }
