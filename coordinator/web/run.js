@@ -113,7 +113,7 @@ export class RunView {
   /** All of the run, its result among it. */
   async #load() {
     try {
-      this.#state.see(await getJson(`/runs/${this.run}`, this.#closing.signal));
+      this.#state.seeAsked(await getJson(`/runs/${this.run}`, this.#closing.signal));
       this.#draw();
     } catch (error) {
       if (!this.#closing.signal.aborted) this.#refused(error);

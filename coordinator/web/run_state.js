@@ -1,6 +1,8 @@
 // How a run stands, from its events: what each agent does, and the log. Counts of the run and its phases are those of the
 // server's own view of it.
 
+import { isEnd } from './status.js';
+
 /** Lines of the log that are kept; there is no end to what a script may say. */
 const LINES_MAX = 2000;
 
@@ -18,8 +20,14 @@ export class RunState {
 
   /** Takes what the server says of the run; a view without a result does not take away the one there is. */
   see(view) {
+    if (this.view && isEnd(this.view.status) && !isEnd(view.status)) return;
     this.view = { ...view, result: view.result ?? this.view?.result ?? null };
     this.#ahead = view.started_at_ms + view.elapsed_ms - Date.now();
+  }
+
+  /** Takes a view that was asked for: what was told meanwhile may be newer. */
+  seeAsked(view) {
+    if (!this.view || isEnd(view.status) || view.elapsed_ms >= this.view.elapsed_ms) this.see(view);
   }
 
   /** Takes the server's own list, which wins. */

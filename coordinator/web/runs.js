@@ -72,13 +72,19 @@ export class RunsView {
   async #read(query, onNext) {
     try {
       const answer = await get(`/runs${query}`, {}, this.#closing.signal);
-      for (const run of await answer.json()) this.#runs.set(run.run, run);
+      for (const run of await answer.json()) this.#see(run);
       onNext(nextPage(answer.headers.get('Link')));
       this.problem.replaceChildren();
       this.#draw();
     } catch (error) {
       if (!this.#closing.signal.aborted) this.#refused(error);
     }
+  }
+
+  /** Takes what was asked for: what was told meanwhile may be newer. */
+  #see(run) {
+    const known = this.#runs.get(run.run);
+    if (!known || isEnd(run.status) || run.elapsed_ms >= known.elapsed_ms) this.#runs.set(run.run, run);
   }
 
   #refused(error) {

@@ -28,6 +28,18 @@ fn ended(served: &Served, run: &str) -> Value {
     })
 }
 
+/// Holds the run, and gives how it stands then.
+fn pause(served: &Served, run: &str) -> Value {
+    let answer = served.ask("POST", &format!("/runs/{run}/pause"), "");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    eventually("it pauses", || Some(view(served, run)).filter(|view| view["status"] == "paused"))
+}
+
+/// Lets it go on, as soon as somebody executes it.
+fn resume(served: &Served, run: &str) {
+    eventually("it goes on", || (served.ask("POST", &format!("/runs/{run}/resume"), "").status == 200).then_some(()));
+}
+
 fn slow(body: &str, latency_ms: u64) -> RunSpec {
     RunSpec { simulation: Simulation { latency_ms, ..Simulation::default() }, ..skein_tests::system::spec(body) }
 }
@@ -159,17 +171,16 @@ return 'all of them'";
 #[test]
 fn a_run_of_a_thousand_agents_is_shown_as_it_is() {
     let served = Served::default();
-    let run = submit(&served, &slow(THOUSAND, 50));
+    let run = submit(&served, &slow(THOUSAND, 100));
     let browser = at(&served, "");
     browser.until(&format!("document.querySelector('tr[data-run={run}] .word')?.innerText === 'running'"));
     browser.open(&format!("{}/#/runs/{run}", served.url()));
     browser.until("Number(document.querySelector('#count-done')?.innerText) > 50");
-    assert_eq!(served.ask("POST", &format!("/runs/{run}/pause"), "").status, 200);
-    let held = eventually("it pauses", || Some(view(&served, &run)).filter(|view| view["status"] == "paused"));
+    let held = pause(&served, &run);
     browser.until("document.querySelector('.title .word').innerText === 'paused'");
     shows(&browser, &held);
     assert!(held["agents"]["done"].as_u64() < Some(1000), "{held}");
-    assert_eq!(served.ask("POST", &format!("/runs/{run}/resume"), "").status, 200);
+    resume(&served, &run);
     let end = ended(&served, &run);
     browser.until("document.querySelector('.title .word').innerText === 'completed'");
     shows(&browser, &end);
@@ -287,11 +298,16 @@ fn the_keyboard_alone_reaches_a_run_its_agents_one_of_them_and_the_log() {
 fn a_page_goes_on_where_it_was_when_its_server_comes_again() {
     let mut served = Served::default();
     let body = "for (let i = 0; i < 60; i++) { log('line', i); await agent('a' + i) }; return 1";
-    let run = submit(&served, &slow(body, 30));
+    let run = submit(&served, &slow(body, 100));
     let browser = at(&served, &format!("/runs/{run}"));
     browser.until("Number(document.querySelector('#count-done')?.innerText) > 5");
+    pause(&served, &run);
     served.kill_and_begin_again();
     browser.until("document.querySelector('#connection').dataset.state === 'again'");
+    browser.until("document.querySelector('#connection').dataset.state === 'live'");
+    eventually("it is taken up", || Some(view(&served, &run)).filter(|view| view["status"] == "paused"));
+    browser.until("document.querySelector('.title .word')?.innerText === 'paused'");
+    resume(&served, &run);
     browser.until("document.querySelector('.title .word')?.innerText === 'completed'");
     let end = ended(&served, &run);
     shows(&browser, &end);

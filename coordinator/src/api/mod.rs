@@ -8,6 +8,7 @@ mod check;
 mod control;
 mod coordinator;
 mod document;
+mod etag;
 mod events;
 mod hosts;
 mod page;

@@ -1,12 +1,12 @@
 //! The page at `/` on TCP: the files that a browser loads, kept in the program. Nothing of any run is in them, so they are
 //! read without a token; what the page shows it asks of the API with the token of who looks at it.
 
+use super::etag::is_known;
 use super::problem::no_such_route;
 use actix_web::guard::{self, Guard};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETag, EntityTag, Header as _, IfNoneMatch, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETag, EntityTag, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::web::{self, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -59,11 +59,7 @@ async fn answer(request: HttpRequest, name: &str) -> HttpResponse {
 
 fn shown(request: &HttpRequest, file: EmbeddedFile, content_type: &'static str) -> HttpResponse {
     let tag = EntityTag::new_strong(file.metadata.sha256_hash().map(|byte| format!("{byte:02x}")).concat());
-    let is_known = match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
-        Err(_) => false,
-    };
+    let is_known = is_known(request, &tag);
     let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer
         .insert_header(ETag(tag))
