@@ -1,5 +1,4 @@
 //! The page at `/`, in a real browser: what it shows, to whom, and that nobody's text does anything in it.
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 use serde_json::{Value, json};
 use skein_common::Payload;
@@ -171,8 +170,9 @@ return 'all of them'";
 #[test]
 fn a_run_of_a_thousand_agents_is_shown_as_it_is() {
     let served = Served::default();
-    let run = submit(&served, &slow(THOUSAND, 100));
     let browser = at(&served, "");
+    // Not before there is somebody to see it.
+    let run = submit(&served, &slow(THOUSAND, 100));
     browser.until(&format!("document.querySelector('tr[data-run={run}] .word')?.innerText === 'running'"));
     browser.open(&format!("{}/#/runs/{run}", served.url()));
     browser.until("Number(document.querySelector('#count-done')?.innerText) > 50");
@@ -298,8 +298,9 @@ fn the_keyboard_alone_reaches_a_run_its_agents_one_of_them_and_the_log() {
 fn a_page_goes_on_where_it_was_when_its_server_comes_again() {
     let mut served = Served::default();
     let body = "for (let i = 0; i < 60; i++) { log('line', i); await agent('a' + i) }; return 1";
+    let browser = at(&served, "");
     let run = submit(&served, &slow(body, 100));
-    let browser = at(&served, &format!("/runs/{run}"));
+    browser.open(&format!("{}/#/runs/{run}", served.url()));
     browser.until("Number(document.querySelector('#count-done')?.innerText) > 5");
     pause(&served, &run);
     served.kill_and_begin_again();
