@@ -121,19 +121,6 @@ impl Browser {
         entries.iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
     }
 
-    /// Behaves as for a person who prefers this scheme of colours.
-    pub fn prefer(&self, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        let command = json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
-        self.ask("POST", "/goog/cdp/execute", &command);
-    }
-
-    /// The window as a picture (PNG, in base64).
-    #[must_use]
-    pub fn picture(&self) -> String {
-        self.ask("GET", "/screenshot", &Value::Null).as_str().unwrap_or_default().to_owned()
-    }
-
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         self.call(method, &format!("/session/{}{path}", self.session), body)
     }
