@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use skein_coordinator::api::{Api, Gate, HostNames, PeerCheck, SocketError, Tokens, bind_private, serve, serve_tcp};
 use skein_coordinator::{Coordinator, Streams};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,7 +92,15 @@ impl TcpDoor {
         } else {
             "; it is plain HTTP: let it be reached in a private network or through a proxy with TLS only"
         };
-        format!("the API listens on http://{address}, with the tokens of {token_file}{warning}")
+        let mut shown = address;
+        if address.ip().is_unspecified() {
+            // Where a browser of this machine finds it; what is listened on is no name to ask for.
+            shown.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        format!(
+            "the API listens on http://{address}, with the tokens of {token_file}{warning}\n\
+             a page shows the runs: http://{shown}/ (it asks for one of these tokens)"
+        )
     }
 
     /// Lets what is being answered be answered, watchers have what there is, and nobody else in.

@@ -7,6 +7,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+/// After a coordinator got shards it looks whether their runs have ended, and does not remove them meanwhile: until the
+/// next sweep, at first.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+
 /// The sweeps of one process: one at once, then one an hour.
 pub struct Sweeps {
     /// When the first step is done.
@@ -27,8 +31,8 @@ impl Sweeps {
         Sweeps { first, task }
     }
 
-    /// The same for a coordinator, which removes its own: as soon as it has shards, whenever it gets more, and then every
-    /// hour.
+    /// The same for a coordinator, which removes its own: as soon as it has shards, whenever it gets more, and then less
+    /// and less often, every hour at least.
     #[must_use]
     pub fn start_of(coordinator: Coordinator, days: u32) -> Sweeps {
         let (done, first) = oneshot::channel();
@@ -37,10 +41,11 @@ impl Sweeps {
         let task = actix::spawn(async move {
             // Runs have nothing beside the ports here; what their agents left is on the workers.
             let retention = coordinator.retention(Box::new(|_| Ok(())));
-            let mut swept = BTreeSet::new();
+            let (mut swept, mut pause) = (BTreeSet::new(), AGAIN_FIRST);
             loop {
-                if let Ok(owned) = timeout(every(), coordinator.more_shards(&swept)).await {
-                    swept = owned;
+                match timeout(pause, coordinator.more_shards(&swept)).await {
+                    Ok(owned) => (swept, pause) = (owned, AGAIN_FIRST),
+                    Err(_nothing_new) => pause = every().min(pause * 2),
                 }
                 tell(retention.sweep_all(SystemClock.now_ms(), days).await, days);
             }

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness that cannot do its work fails the test")]
 
 pub mod bench;
+pub mod browser;
 pub mod cluster;
 pub mod fleet;
 pub mod hostile;

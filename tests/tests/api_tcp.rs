@@ -56,7 +56,8 @@ fn who_has_no_token_is_told_that_the_process_lives_and_nothing_else() {
             ("GET", "/api/v1/runs"),
             ("POST", "/api/v1/runs"),
             ("GET", "/api/v1/workers"),
-            ("GET", "/"),
+            ("GET", "/none"),
+            ("POST", "/"),
             ("OPTIONS", "/api/v1/runs"),
             ("GET", "/healthz/"),
         ] {

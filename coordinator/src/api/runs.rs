@@ -1,6 +1,7 @@
 //! Runs as clients read and start them.
 
 use super::Api;
+use super::etag::is_known;
 use super::problem::{Problem, ProblemKind, problem_of_body};
 use super::scopes::{Scope, Scopes};
 use crate::agent_record::{AgentRecord, agent_record};
@@ -8,7 +9,7 @@ use crate::journal::load_text;
 use crate::log_lines::{LogPage, log_page};
 use crate::stored::{RunPage, Selection, list_page};
 use crate::submission::IdempotencyKey;
-use actix_web::http::header::{ContentType, ETag, EntityTag, Header as _, IfNoneMatch, LINK};
+use actix_web::http::header::{ContentType, ETag, EntityTag, LINK};
 use actix_web::web::{Bytes, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
 use serde::de::IntoDeserializer as _;
@@ -183,12 +184,7 @@ pub(super) async fn read_script(
     let folded = api.coordinator.folded().read(&run).await?;
     let script = &folded.state().spec.script;
     let tag = EntityTag::new_strong(script.digest_as_blob().0);
-    let is_known = match IfNoneMatch::parse(&request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
-        Err(_) => false,
-    };
-    if is_known {
+    if is_known(&request, &tag) {
         return Ok(HttpResponse::NotModified().insert_header(ETag(tag)).finish());
     }
     let text = load_text(api.coordinator.ports().blobs.as_ref(), &run, script).await?;

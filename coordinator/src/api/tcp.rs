@@ -2,6 +2,7 @@
 
 use super::document::DOCUMENT;
 use super::hosts::HostNames;
+use super::page;
 use super::peer::PeerCheck;
 use super::problem::{Problem, ProblemKind};
 use super::scopes::{Scope, Scopes};
@@ -40,6 +41,7 @@ pub fn serve_tcp(api: Api, gate: Gate, listener: TcpListener) -> std::io::Result
             .configure(limits)
             .wrap(from_fn(admit))
             .configure(telemetry::routes(api.coordinator.watched().clone()))
+            .configure(page::routes)
             .configure(routes)
     })
     .workers(1)
@@ -59,7 +61,9 @@ async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if !gate.lets_all_in(request.path(), request.headers())? {
+    if page::is_of_page(request.method(), request.path()) {
+        gate.admit_host(request.headers())?;
+    } else if !gate.lets_all_in(request.path(), request.headers())? {
         let scopes = gate.check(request.method(), request.match_info().as_str(), request.headers())?;
         check_peer(&request, api.peers.clone()).await?;
         request.extensions_mut().insert(scopes);
@@ -78,14 +82,14 @@ impl Gate {
     /// Whether this needs no token. Pages of browsers that were led here read no metrics all the same.
     pub(super) fn lets_all_in(&self, path: &str, headers: &HeaderMap) -> Result<bool, Problem> {
         if self.metrics_open && telemetry::is_metrics(path) {
-            self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
+            self.admit_host(headers)?;
             return Ok(true);
         }
         Ok(telemetry::is_open(path) || path == DOCUMENT)
     }
 
     pub(super) fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Scopes, Problem> {
-        self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))?;
+        self.admit_host(headers)?;
         let scopes = self.scopes(headers)?;
         if method == Method::GET || method == Method::HEAD {
             scopes.require(Scope::Read, "to look at this")?;
@@ -94,6 +98,10 @@ impl Gate {
         }
         check_content_type(headers)?;
         Ok(scopes)
+    }
+
+    fn admit_host(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.hosts.admit(headers).map_err(|detail| Problem::new(ProblemKind::Forbidden, detail))
     }
 
     fn scopes(&self, headers: &HeaderMap) -> Result<Scopes, Problem> {
