@@ -4,7 +4,7 @@ use super::api::{ApiError, code};
 use super::backend::Bus;
 use super::consumers::Consumer;
 use super::hosts::{self, Host};
-use super::layout::POOL_TASKS_MAX;
+use super::layout::{Level, POOL_TASKS_MAX};
 use super::pool::{Acks, Pool};
 use super::puller::Puller;
 use super::stored::store;
@@ -89,7 +89,8 @@ pub(super) fn pool_consumer(bus: &Bus, pool: &str) -> Consumer {
         name: bus.names.pool_consumer(pool),
         filter: bus.names.tasks_subject(pool),
         ack_wait: bus.ack_wait(),
-        in_memory: false,
+        // On the disk it could be ahead of a stream that lost its newest tasks, and would pass over what takes their places.
+        in_memory: bus.level == Level::Production,
     }
 }
 

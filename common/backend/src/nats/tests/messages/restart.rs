@@ -120,6 +120,9 @@ async fn r04_idle_pulls_stand_again_when_the_server_is_back() -> Checked {
                 server.kill();
                 server.restart().await?;
             }
+            // As owners do it: the task may have died with the server.
+            worker.messaging.tasks.died().await;
+            worker.messaging.tasks.dispatch(&pool(), numbered(0)).await?;
             send(&worker, &run, 1..2).await?;
             assert_eq!((pulling.await??, consuming.await??), (all(2), all(2)));
         }
