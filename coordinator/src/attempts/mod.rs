@@ -78,6 +78,22 @@ struct Claimed {
 }
 
 impl Expected {
+    fn new(target: Target, order: u64, standing: Standing, since: Instant) -> Expected {
+        let is_inherited = matches!(standing, Standing::Inherited);
+        Expected {
+            target,
+            order,
+            since,
+            again: 0,
+            is_doubted: false,
+            is_inherited,
+            standing,
+            interrupted: false,
+            is_reported: false,
+            came_early: false,
+        }
+    }
+
     fn claimed(&self) -> Option<&Claimed> {
         match &self.standing {
             Standing::Claimed(claimed) => Some(claimed),
@@ -204,22 +220,9 @@ impl Attempts {
             Some(before) => (before.again + 1, before.interrupted, before.is_inherited),
             None => (0, false, false),
         };
-        let (order, standing, is_served) = (self.expected_total, Standing::Dispatched, self.workers.serve(&target));
-        self.attempts.insert(
-            attempt,
-            Expected {
-                is_reported: false,
-                came_early: false,
-                is_doubted: false,
-                target,
-                order,
-                since: now,
-                again,
-                is_inherited,
-                standing,
-                interrupted,
-            },
-        );
+        let is_served = self.workers.serve(&target);
+        let dispatched = Expected::new(target, self.expected_total, Standing::Dispatched, now);
+        self.attempts.insert(attempt, Expected { again, is_inherited, interrupted, ..dispatched });
         Some(is_served)
     }
 

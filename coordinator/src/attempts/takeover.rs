@@ -140,23 +140,8 @@ impl Attempts {
 
     pub(super) fn inherit_one(&mut self, attempt: AttemptRef, target: Target, now: Instant) {
         self.expected_total += 1;
-        let (order, standing) = (self.expected_total, Standing::Inherited);
-        let (again, is_inherited, interrupted) = (0, true, false);
-        self.attempts.insert(
-            attempt,
-            Expected {
-                is_reported: false,
-                came_early: false,
-                is_doubted: false,
-                target,
-                order,
-                since: now,
-                again,
-                is_inherited,
-                standing,
-                interrupted,
-            },
-        );
+        let inherited = Expected::new(target, self.expected_total, Standing::Inherited, now);
+        self.attempts.insert(attempt, inherited);
     }
 
     /// Whether workers have to be asked to report, and with which numbers.

@@ -1,11 +1,12 @@
 //! Clusters whose queues are looked at.
 
-use crate::conformance::eventually;
+use crate::conformance::{eventually, new_run};
 use crate::nats::NatsBackend;
-use crate::nats::tests::world::{NatsWorld, new_cluster};
+use crate::nats::tests::world::{NatsWorld, SHARDS, new_cluster};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use skein_common::ports::BoxError;
+use skein_common::RunId;
+use skein_common::ports::{BoxError, Shard, shard_of};
 
 /// Longer than any test: what depends on this time passing never comes.
 pub const NEVER_MS: u64 = 3_600_000;
@@ -20,6 +21,11 @@ pub fn again_after(url: String, ack_wait_ms: u64) -> NatsWorld {
 /// A cluster where nothing is delivered again because time passes.
 pub fn patient(url: String) -> NatsWorld {
     again_after(url, NEVER_MS)
+}
+
+/// A new run of this shard.
+pub fn run_of(shard: Shard) -> RunId {
+    std::iter::repeat_with(new_run).find(|run| shard_of(run, SHARDS) == shard).expect("a run of the shard")
 }
 
 /// What the server says of a stream or a consumer.

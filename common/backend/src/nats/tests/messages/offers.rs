@@ -1,20 +1,15 @@
 //! Results on the short way: who gets them, and what becomes of those that nobody takes.
 
-use super::cluster::{numbered, patient, stream_holds};
-use crate::conformance::{Checked, eventually, new_run, within_deadline};
+use super::cluster::{numbered, patient, run_of, stream_holds};
+use crate::conformance::{Checked, eventually, within_deadline};
 use crate::nats::NatsBackend;
 use crate::nats::connection::RequestError;
 use crate::nats::server::Version;
-use crate::nats::tests::world::{SHARDS, shared};
+use crate::nats::tests::world::shared;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::FutureExt as _;
-use skein_common::RunId;
-use skein_common::ports::{Results as _, Shard, Shards as _, shard_of};
-
-fn run_of(shard: Shard) -> RunId {
-    std::iter::repeat_with(new_run).find(|run| shard_of(run, SHARDS) == shard).expect("a run of the shard")
-}
+use skein_common::ports::{Results as _, Shards as _};
 
 async fn in_queue(process: &NatsBackend, count: u64) {
     stream_holds(process, &process.bus.names.results_stream(), count).await;

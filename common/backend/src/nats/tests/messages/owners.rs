@@ -1,6 +1,6 @@
 //! Shards and their results: what an owner gets that attaches one, and what one does that lost it.
 
-use super::cluster::{again_after, info, numbered, patient, stream_holds};
+use super::cluster::{again_after, info, numbered, patient, run_of, stream_holds};
 use crate::conformance::{Checked, eventually, new_run, within_deadline};
 use crate::nats::NatsBackend;
 use crate::nats::consumers;
@@ -8,14 +8,9 @@ use crate::nats::server::Version;
 use crate::nats::tests::world::{SHARDS, shared};
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use skein_common::RunId;
-use skein_common::ports::{Control as _, ControlError, ControlServer, Results as _, Shard, Shards as _, shard_of};
+use skein_common::ports::{Control as _, ControlError, ControlServer, Results as _, Shards as _};
 
 const BOTH: [Version; 2] = [Version::New, Version::Old];
-
-fn run_of(shard: Shard) -> RunId {
-    std::iter::repeat_with(new_run).find(|run| shard_of(run, SHARDS) == shard).expect("a run of the shard")
-}
 
 async fn answer_all(mut server: Box<dyn ControlServer>, answer: &'static str) {
     while let Some(asked) = server.next().await {
